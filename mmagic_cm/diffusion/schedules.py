@@ -1,0 +1,126 @@
+"""Noise levels of the time grid, and curricula over the run of a training."""
+
+import math
+from typing import Protocol
+
+import torch
+
+from ..errors import InputError
+from ..registry import CURRICULA
+
+
+def karras_sigmas(
+    n: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
+) -> torch.Tensor:
+    """The grid of noise levels of Karras et al. (arXiv:2206.00364, eq. 5; section 2 here).
+
+    Args:
+        n: Number of levels, at least 1; one level is ``sigma_max``.
+        sigma_min: The last level.
+        sigma_max: The first level.
+        rho: Curvature; larger spends more levels on little noise.
+
+    Returns:
+        float32 (n,), descending from ``sigma_max`` to ``sigma_min`` exactly, no trailing zero.
+    """
+    if n < 1:
+        raise InputError(f'A grid of noise levels needs at least one level, not {n}.')
+    if not 0 < sigma_min < sigma_max:
+        raise InputError(f'Need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}.')
+    ramp = torch.linspace(0, 1, n, dtype=torch.float64)
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    sigmas = (high + ramp * (low - high)) ** rho
+    # The powers are off by an ulp; the boundary condition wants the end points exact.
+    sigmas[-1] = sigma_min
+    sigmas[0] = sigma_max
+    return sigmas.float()
+
+
+class Curriculum(Protocol):
+    """What an objective asks at each optimizer step."""
+
+    def __call__(self, step: int, total_steps: int) -> tuple[float, int]:
+        """``(target_ema, num_scales)`` at optimizer step ``step`` of ``total_steps``."""
+
+
+@CURRICULA.register_module()
+class FixedCurriculum:
+    """The same target EMA rate and number of scales throughout (consistency distillation)."""
+
+    def __init__(self, target_ema: float, num_scales: int) -> None:
+        self.target_ema = target_ema
+        self.num_scales = num_scales
+
+    def __call__(self, step: int, total_steps: int) -> tuple[float, int]:
+        """``(target_ema, num_scales)`` at ``step`` of ``total_steps``."""
+        return self.target_ema, self.num_scales
+
+
+@CURRICULA.register_module()
+class GrowingCurriculum:
+    """The paper's consistency training: N grows, and mu with it (appendix C).
+
+    Args:
+        start_scales: s_0.
+        end_scales: s_1; the grid ends with ``end_scales + 1`` levels.
+        start_ema: mu_0, the target EMA rate at ``start_scales``.
+        adaptive_ema: ``exp(s_0 ln mu_0 / N)``; otherwise ``start_ema`` throughout.
+    """
+
+    def __init__(
+        self, start_scales: int, end_scales: int, start_ema: float, adaptive_ema: bool = True
+    ) -> None:
+        self.start_scales = start_scales
+        self.end_scales = end_scales
+        self.start_ema = start_ema
+        self.adaptive_ema = adaptive_ema
+
+    def __call__(self, step: int, total_steps: int) -> tuple[float, int]:
+        """``(target_ema, num_scales)``; steps past ``total_steps`` stay at the end."""
+        progress = min(step / total_steps, 1.0)
+        first, last = self.start_scales**2, (self.end_scales + 1) ** 2
+        scales = max(math.ceil(math.sqrt(progress * (last - first) + first) - 1), 1)
+        if not self.adaptive_ema:
+            return self.start_ema, scales + 1
+        return math.exp(self.start_scales * math.log(self.start_ema) / scales), scales + 1
+
+
+@CURRICULA.register_module()
+class DoublingCurriculum:
+    """iCT (arXiv:2310.14189, section 3.4): N doubles at equal intervals; no target EMA."""
+
+    def __init__(self, start_scales: int = 10, end_scales: int = 1280) -> None:
+        self.start_scales = start_scales
+        self.end_scales = end_scales
+
+    def __call__(self, step: int, total_steps: int) -> tuple[float, int]:
+        """``(0.0, num_scales)`` at ``step`` of ``total_steps``."""
+        num_stages = math.log2(self.end_scales // self.start_scales) + 1
+        # At least one step a stage, for runs shorter than the number of stages.
+        stage = step // max(math.floor(total_steps / num_stages), 1)
+        return 0.0, min(self.start_scales * 2**stage, self.end_scales) + 1
+
+
+@CURRICULA.register_module()
+class HalvingCurriculum:
+    """Progressive distillation: the number of steps halves; the last two stages take twice as long.
+
+    Args:
+        start_scales: Steps of the first student, a power of two.
+        steps_per_stage: Optimizer steps until the number of steps halves.
+    """
+
+    def __init__(self, start_scales: int, steps_per_stage: int) -> None:
+        if start_scales < 1 or start_scales & (start_scales - 1):
+            raise InputError(f'start_scales must be a power of two, not {start_scales}.')
+        self.start_scales = start_scales
+        self.steps_per_stage = steps_per_stage
+
+    def __call__(self, step: int, total_steps: int) -> tuple[float, int]:
+        """``(1.0, num_scales)``: the teacher of a stage does not follow the student."""
+        stages_to_two = max(self.start_scales.bit_length() - 2, 0)
+        stage = step // self.steps_per_stage
+        if stage < stages_to_two:
+            return 1.0, self.start_scales >> stage
+        long_stage = (step - stages_to_two * self.steps_per_stage) // (2 * self.steps_per_stage)
+        return 1.0, max(min(self.start_scales, 2) >> long_stage, 1)

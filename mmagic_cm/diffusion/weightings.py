@@ -1,0 +1,75 @@
+"""Loss weights lambda(sigma), and the distributions that training draws noise levels from.
+
+A weighting is called as ``weighting(sigma, next_sigma, sigma_data)`` with (N,) tensors, where
+``next_sigma < sigma`` is the level at which the target is evaluated (0 when the target is the
+clean image), and returns (N,).
+"""
+
+import math
+
+import torch
+
+from ..registry import WEIGHTINGS
+
+
+@WEIGHTINGS.register_module('uniform')
+def uniform(sigma: torch.Tensor, next_sigma: torch.Tensor, sigma_data: float) -> torch.Tensor:
+    """1 (the paper's distillation and training)."""
+    return torch.ones_like(sigma)
+
+
+@WEIGHTINGS.register_module('snr')
+def snr(sigma: torch.Tensor, next_sigma: torch.Tensor, sigma_data: float) -> torch.Tensor:
+    """The signal-to-noise ratio sigma^-2."""
+    return sigma**-2
+
+
+@WEIGHTINGS.register_module('snr+1')
+def snr_plus_one(sigma: torch.Tensor, next_sigma: torch.Tensor, sigma_data: float) -> torch.Tensor:
+    """Salimans & Ho (arXiv:2202.00512): sigma^-2 + 1."""
+    return sigma**-2 + 1
+
+
+@WEIGHTINGS.register_module('karras')
+def karras(sigma: torch.Tensor, next_sigma: torch.Tensor, sigma_data: float) -> torch.Tensor:
+    """EDM (arXiv:2206.00364, table 1): sigma^-2 + sigma_data^-2."""
+    return sigma**-2 + sigma_data**-2
+
+
+@WEIGHTINGS.register_module('truncated-snr')
+def truncated_snr(sigma: torch.Tensor, next_sigma: torch.Tensor, sigma_data: float) -> torch.Tensor:
+    """Salimans & Ho (arXiv:2202.00512): max(sigma^-2, 1)."""
+    return (sigma**-2).clamp(min=1)
+
+
+@WEIGHTINGS.register_module('inverse-gap')
+def inverse_gap(sigma: torch.Tensor, next_sigma: torch.Tensor, sigma_data: float) -> torch.Tensor:
+    """ICT and ECT (arXiv:2310.14189, section 3.1): 1 / (sigma - next_sigma)."""
+    return 1 / (sigma - next_sigma)
+
+
+def lognormal_sigmas(
+    n: int,
+    mean: float,
+    std: float,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = 'cpu',
+) -> torch.Tensor:
+    """N noise levels with ln sigma ~ N(mean, std^2) (arXiv:2206.00364, table 1), float32 (n,)."""
+    return (torch.randn(n, generator=generator, device=device) * std + mean).exp()
+
+
+def discrete_lognormal_probs(sigmas: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+    """Probabilities of the intervals of a grid under a log-normal (arXiv:2310.14189, section 3.5).
+
+    Args:
+        sigmas: (n,) levels, descending.
+        mean: Mean of ln sigma.
+        std: Standard deviation of ln sigma.
+
+    Returns:
+        (n - 1,), summing to 1: entry i belongs to the pair ``sigmas[i] > sigmas[i + 1]``.
+    """
+    cdf = torch.erf((sigmas.double().log() - mean) / (math.sqrt(2) * std))
+    mass = cdf[:-1] - cdf[1:]
+    return (mass / mass.sum()).float()

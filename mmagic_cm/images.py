@@ -1,0 +1,91 @@
+"""Pictures: uint8 <-> [-1, 1], grids, files. The one place where these are decided."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from .errors import InputError
+
+
+def to_unit_range(images: torch.Tensor) -> torch.Tensor:
+    """uint8 0..255 -> float32 [-1, 1], any shape."""
+    return images.to(torch.float32) / 127.5 - 1
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Float [-1, 1] -> uint8 0..255, any shape; rounds to the nearest level and clamps.
+
+    The exact inverse of :func:`to_unit_range`. (The paper's code truncates instead, which loses
+    a level on a round trip.)
+    """
+    return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def make_grid(
+    images: np.ndarray,
+    num_columns: int,
+    *,
+    row_labels: Sequence[str] = (),
+    cell_size: int | None = None,
+    padding: int = 2,
+) -> Image.Image:
+    """Lay images out in rows, enlarged without smoothing.
+
+    Args:
+        images: uint8 (N, H, W, C), C = 1 or 3.
+        num_columns: Images a row.
+        row_labels: A text to the left of each row.
+        cell_size: Width of an enlarged image in pixels. Defaults to the least multiple of W that
+            is at least 32.
+        padding: Pixels between images.
+    """
+    count, height, width, _ = images.shape
+    scale = max(1, round(cell_size / width)) if cell_size else max(1, -(-32 // width))
+    images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    step_y, step_x = height * scale + padding, width * scale + padding
+    num_rows = -(-count // num_columns)
+    font = ImageFont.load_default(size=max(12, height * scale // 2))
+    margin = max((int(font.getlength(text)) + 12 for text in row_labels), default=0)
+    size = (margin + num_columns * step_x + padding, num_rows * step_y + padding)
+    grid = Image.new('RGB', size, (255, 255, 255) if margin else (0, 0, 0))
+    for i, image in enumerate(images):
+        row, column = divmod(i, num_columns)
+        corner = (margin + padding + column * step_x, padding + row * step_y)
+        grid.paste(_to_pil(image), corner)
+    draw = ImageDraw.Draw(grid)
+    for row, text in enumerate(row_labels):
+        draw.text((6, padding + (row + 0.5) * step_y), text, fill=(0, 0, 0), font=font, anchor='lm')
+    return grid
+
+
+def _to_pil(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def save_image(image: Image.Image | np.ndarray, path: str | Path) -> Path:
+    """Write one picture (a PIL image, or uint8 (H, W, C)); makes the folders above it."""
+    path = Path(path)
+    known = Image.registered_extensions()
+    if path.suffix.lower() not in known:
+        raise InputError(
+            f'{path} does not name a picture: end it with .png, .jpg or another known extension.'
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image if isinstance(image, Image.Image) else _to_pil(image)).save(path)
+    return path
+
+
+def save_images(images: np.ndarray, folder: str | Path) -> None:
+    """Write uint8 (N, H, W, C) as ``000000.png``, ``000001.png``, ... into a folder."""
+    for i, image in enumerate(images):
+        save_image(image, Path(folder) / f'{i:06d}.png')
+
+
+def save_npz(images: np.ndarray, labels: np.ndarray | None, path: str | Path) -> None:
+    """Write samples as the field's evaluators read them: ``arr_0`` uint8 NHWC, ``arr_1`` labels."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    arrays = [images] if labels is None else [images, labels]
+    np.savez(path, *arrays)

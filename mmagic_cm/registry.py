@@ -1,0 +1,96 @@
+"""Registries of the scope ``mmagic_cm``, children of MMEngine's (which requires this file name).
+
+A config's ``type`` is a registered name. Names are looked up here first, then in MMEngine's root.
+An unknown name raises :class:`~mmagic_cm.errors.InputError` with the closest match.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mmengine import registry as root
+from mmengine.registry import Registry as MMEngineRegistry
+from mmengine.registry import build_from_cfg
+
+from .errors import InputError, closest
+
+
+class Registry(MMEngineRegistry):
+    """MMEngine's registry, whose unknown names are answered with the closest known one."""
+
+    def get(self, key: str) -> Any:
+        """The object registered as ``key`` here or in the parents."""
+        found = super().get(key)
+        if found is None:
+            names = set(self.module_dict)
+            # MMEngine's roots hold hundreds of torch classes, no help when *our* name is mistyped.
+            hint = closest(key, names) if names else ''
+            raise InputError(f'{key!r} is not a registered {self.name}.{hint}')
+        return found
+
+    def build(self, cfg: dict, *args: Any, **kwargs: Any) -> Any:
+        """Build ``cfg``, whose bare names are ours whatever MMEngine's default scope is.
+
+        (MMagic's inferencer leaves the scope 'mmagic' behind in its process.)
+        """
+        return super().build({'_scope_': self.scope, **cfg}, *args, **kwargs)
+
+
+def _child(name: str, parent: MMEngineRegistry, location: str | None = None) -> Registry:
+    locations = [f'mmagic_cm.{location}'] if location else []
+    return Registry(name, parent=parent, scope='mmagic_cm', locations=locations)
+
+
+MODELS = _child('model', root.MODELS, 'models')
+DATASETS = _child('dataset', root.DATASETS, 'datasets')
+DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
+TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')
+HOOKS = _child('hook', root.HOOKS, 'engine')
+LOOPS = _child('loop', root.LOOPS, 'engine')
+
+# Nothing of ours in these yet; without a child MMEngine warns at every name it looks up.
+RUNNERS = _child('runner', root.RUNNERS)
+MODEL_WRAPPERS = _child('model wrapper', root.MODEL_WRAPPERS)
+OPTIMIZERS = _child('optimizer', root.OPTIMIZERS)
+OPTIM_WRAPPERS = _child('optimizer wrapper', root.OPTIM_WRAPPERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS
+)
+PARAM_SCHEDULERS = _child('parameter scheduler', root.PARAM_SCHEDULERS)
+VISUALIZERS = _child('visualizer', root.VISUALIZERS)
+VISBACKENDS = _child('visualizer backend', root.VISBACKENDS)
+LOG_PROCESSORS = _child('log processor', root.LOG_PROCESSORS)
+METRICS = _child('metric', root.METRICS)
+EVALUATOR = _child('evaluator', root.EVALUATOR)
+FUNCTIONS = _child('function', root.FUNCTIONS)
+
+
+def _own(name: str, location: str) -> Registry:
+    """A registry of parts that MMEngine has no room for."""
+    return Registry(
+        name, build_func=build_from_cfg, scope='mmagic_cm', locations=[f'mmagic_cm.{location}']
+    )
+
+
+DIFFUSION_SAMPLERS = _own('diffusion sampler', 'diffusion.samplers')
+CURRICULA = _own('curriculum', 'diffusion.schedules')
+WEIGHTINGS = _own('weighting', 'diffusion.weightings')
+DISTANCES = _own('distance', 'diffusion.distances')
+PARAMETERIZATIONS = _own('parameterization', 'models.denoiser')
+
+
+def resolve(registry: Registry, spec: str | dict | Callable) -> Any:
+    """Turn a config value into the object that it names.
+
+    Args:
+        registry: Where names are looked up.
+        spec: A registered name, a config ``dict(type=..., ...)``, or the object itself.
+
+    Returns:
+        The registered function, an instance of the registered class, or ``spec`` itself.
+    """
+    if isinstance(spec, str):
+        found = registry.get(spec)
+        return found() if isinstance(found, type) else found
+    if isinstance(spec, dict):
+        return registry.build(spec)
+    return spec
