@@ -1,0 +1,117 @@
+"""Two calls for those who only want pictures: ``init_model`` and ``generate``."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from .checkpoints import read_checkpoint, register_safe_loaders, select_weights
+from .diffusion.samplers import DiffusionSampler
+from .errors import InputError, closest
+from .generation import Labels, choose_labels, iter_samples
+from .models.consistency_model import PRECISIONS, ConsistencyModel
+from .registry import DIFFUSION_SAMPLERS, MODELS, resolve
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a config file; a path that does not exist is answered with the closest one."""
+    path = Path(path)
+    if not path.is_file():
+        folder = next((p for p in path.parents if p.is_dir()), Path())
+        others = [str(p) for p in folder.glob('*.py')] or [
+            str(p) for p in Path('configs').glob('*/*.py') if '_base_' not in p.parts
+        ]
+        raise InputError(
+            f'There is no config file {path}.' + (closest(path, others) if others else '')
+        )
+    return Config.fromfile(path)
+
+
+def init_model(
+    config: str | Path | Config | dict,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+    precision: str = 'fp32',
+    ema: str | float | None = 'auto',
+) -> ConsistencyModel:
+    """Build a model for sampling.
+
+    Args:
+        config: A config file, what :class:`mmengine.Config` read from one, or a dict with the key
+            ``model``.
+        checkpoint: A file of weights; 'auto' for the config's own (``load_from``); None for fresh
+            weights, which draw nothing but smooth noise.
+        device: Default: a GPU where there is one, else the CPU.
+        precision: 'fp32', 'bf16' or 'fp16' (GPU): what the network computes in. Noise levels and
+            scalings stay in fp32.
+        ema: Which weights of a training checkpoint: 'auto' (the longest EMA that there is), a rate
+            such as 0.999, or None (the online network).
+
+    Returns:
+        The model, in eval mode on the device.
+
+    Raises:
+        InputError: An unknown name, a file that is missing or does not fit.
+    """
+    register_safe_loaders()
+    if isinstance(config, (str, Path)):
+        config = load_config(config)
+    if 'model' not in config:
+        raise InputError("The config has no 'model'.")
+    if precision not in PRECISIONS:
+        raise InputError(f'Unknown precision {precision!r}.{closest(precision, PRECISIONS)}')
+    if checkpoint == 'auto':
+        checkpoint = config.get('load_from')
+        if checkpoint is None:
+            raise InputError('The config names no checkpoint of its own (load_from): give a file.')
+    # What only training needs would cost time and memory here (the target network, say).
+    model_config = {
+        key: value
+        for key, value in config['model'].items()
+        if key not in {'objective', 'teacher', 'init_from'}
+    }
+    model = MODELS.build(model_config)
+    if checkpoint is not None:
+        model.load_state_dict(select_weights(read_checkpoint(checkpoint), ema))
+    model.precision = precision
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def generate(
+    model: ConsistencyModel,
+    num_samples: int,
+    labels: Labels = None,
+    sampler: str | dict | DiffusionSampler | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Draw images.
+
+    Args:
+        model: From :func:`init_model`.
+        num_samples: How many.
+        labels: One label for all images, one for each, or None: drawn at random from the seed.
+        sampler: A registered name, a config or an object; default: the model's own.
+        seed: Image i depends on (seed, i, its label) alone.
+        batch_size: Images at a time; changes nothing but speed and memory.
+        progress: Show a bar.
+
+    Returns:
+        uint8 (N, H, W, C) images, and int64 (N,) labels or None for an unconditional model.
+
+    Example:
+        >>> model = init_model('configs/consistency_models/ect_1xb96-digits-8x8.py', 'iter_1.pth')
+        >>> images, labels = generate(model, 4, labels=[3, 1, 4, 1])
+    """
+    if num_samples < 1:
+        raise InputError(f'num_samples must be at least 1, not {num_samples}.')
+    indices = range(num_samples)
+    chosen = choose_labels(model, indices, labels, seed)
+    sampler = resolve(DIFFUSION_SAMPLERS, sampler)
+    batches = iter_samples(model, indices, chosen, sampler, seed, batch_size, progress)
+    images = torch.cat([batch.cpu() for batch in batches]).permute(0, 2, 3, 1).numpy()
+    return np.ascontiguousarray(images), None if chosen is None else chosen.numpy()

@@ -1,0 +1,87 @@
+"""The one sampling loop: batches, labels, seeds."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .diffusion.noise import derive_seed
+from .diffusion.samplers import DiffusionSampler
+from .errors import InputError
+from .models.consistency_model import ConsistencyModel
+from .models.data_preprocessor import check_labels
+
+Labels = int | Sequence[int] | np.ndarray | torch.Tensor | None
+
+
+def choose_labels(
+    model: ConsistencyModel, indices: Sequence[int], labels: Labels = None, seed: int = 0
+) -> torch.Tensor | None:
+    """The label of each image.
+
+    Args:
+        model: Tells the number of classes.
+        indices: Numbers of the images, (N,).
+        labels: One for all, one for each, or None: drawn uniformly, from (seed, i) for image i.
+        seed: Of the set of images.
+
+    Returns:
+        int64 (N,) on the CPU, or None where the model is unconditional.
+
+    Raises:
+        InputError: Labels out of range, too many or too few, or for an unconditional model.
+    """
+    if model.num_classes is None:
+        if labels is not None:
+            raise InputError('This model is unconditional: it takes no labels.')
+        return None
+    if labels is None:
+        drawn = [derive_seed(seed, int(i), 'label') % model.num_classes for i in indices]
+        return torch.tensor(drawn, dtype=torch.int64)
+    labels = torch.as_tensor(labels)
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise InputError(f'Labels are whole numbers, not {labels.dtype}.')
+    labels = labels.to('cpu', torch.int64)
+    labels = labels.expand(len(indices)) if labels.ndim == 0 else labels.reshape(-1)
+    if len(labels) != len(indices):
+        raise InputError(f'{len(labels)} labels were given for {len(indices)} images.')
+    check_labels(labels, model.num_classes)
+    return labels
+
+
+def iter_samples(
+    model: ConsistencyModel,
+    indices: Sequence[int],
+    labels: torch.Tensor | None = None,
+    sampler: DiffusionSampler | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> Iterator[torch.Tensor]:
+    """Draw images batch by batch.
+
+    Image i depends on (seed, i, its label) alone: not on the batch size, the device type (to one
+    grey level), or the number of processes, each of which takes its own ``indices``.
+
+    Args:
+        model: What to sample from.
+        indices: Numbers of the images, (N,).
+        labels: int64 (N,) as :func:`choose_labels` returns them.
+        sampler: Default: the model's own.
+        seed: Of the set of images.
+        batch_size: Images at a time.
+        progress: Show a bar.
+
+    Yields:
+        uint8 (n, C, H, W) on the device of the model, in the order of ``indices``.
+    """
+    if batch_size < 1:
+        raise InputError(f'batch_size must be at least 1, not {batch_size}.')
+    with tqdm(total=len(indices), desc='sampling', unit='image', disable=not progress) as bar:
+        for begin in range(0, len(indices), batch_size):
+            batch = slice(begin, begin + batch_size)
+            of_batch = None if labels is None else labels[batch]
+            images = model.sample(indices[batch], of_batch, sampler, seed, progress)
+            yield images
+            bar.update(len(images))

@@ -1,0 +1,237 @@
+"""The model that MMEngine's Runner trains and that everything else samples from."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from ..checkpoints import fit_state_dict, read_checkpoint, select_weights
+from ..diffusion.noise import PerSampleNoise, derive_seed, seeded_globals
+from ..diffusion.samplers import DiffusionSampler
+from ..diffusion.solvers import per_sample
+from ..errors import InputError
+from ..images import to_uint8
+from ..registry import DIFFUSION_SAMPLERS, MODELS, resolve
+from .denoiser import KarrasDenoiser
+from .objectives import Objective
+from .statistics import LossByNoiseLevel
+
+PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Where a run is: what the random draws and the curriculum of an iteration depend on.
+
+    Attributes:
+        seed: Of the run.
+        iteration: Batches seen.
+        step: Optimizer steps done; fewer than batches where gradients are accumulated.
+        total_steps: Optimizer steps of the whole run.
+    """
+
+    seed: int
+    iteration: int
+    step: int
+    total_steps: int
+
+
+@MODELS.register_module()
+class ConsistencyModel(BaseModel):
+    """A denoiser with what trains it and what samples from it.
+
+    Args:
+        denoiser: Config of a :class:`KarrasDenoiser`, or the object.
+        sampler: Config of the default sampler; default one step.
+        objective: Config of what training minimises; absent in inference configs.
+        init_from: A checkpoint from which online and target network start (its longest EMA).
+        data_preprocessor: Config; default :class:`DataPreprocessor`.
+
+    Attributes:
+        denoiser: The online network in its preconditioning, D(x, sigma, labels).
+        target: Its target network, where the objective needs one.
+        sampler: The default sampler.
+        precision: 'fp32', 'bf16' or 'fp16': what the network samples in.
+        progress: Set before each iteration by ``CurriculumHook``.
+        loss_by_noise_level: Read by ``TrainingInfoHook``.
+    """
+
+    def __init__(
+        self,
+        denoiser: dict | KarrasDenoiser,
+        sampler: dict | DiffusionSampler | None = None,
+        objective: dict | Objective | None = None,
+        init_from: str | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+    ) -> None:
+        denoiser = resolve(MODELS, denoiser)
+        if data_preprocessor is None:
+            data_preprocessor = dict(type='DataPreprocessor')
+        if isinstance(data_preprocessor, dict):
+            fitting = dict(
+                num_classes=getattr(denoiser.network, 'num_classes', None),
+                channels=getattr(denoiser.network, 'in_channels', None),
+            )
+            data_preprocessor = MODELS.build({**fitting, **data_preprocessor})
+        super().__init__(data_preprocessor)
+        self.denoiser = denoiser
+        self.objective = resolve(MODELS, objective)
+        self.sampler = resolve(DIFFUSION_SAMPLERS, sampler or 'OnestepSampler')
+        self.init_from = init_from
+        self.precision = 'fp32'
+        self.progress: TrainingProgress | None = None
+        self.loss_by_noise_level = LossByNoiseLevel()
+        self.target = None
+        if self.objective is not None and self.objective.needs_target:
+            self.target = copy.deepcopy(denoiser).requires_grad_(False)
+        self._has_dropout = any(isinstance(m, nn.Dropout) and m.p for m in denoiser.modules())
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes of a conditional network, None of an unconditional one."""
+        return self.denoiser.network.num_classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        network = self.denoiser.network
+        return network.in_channels, network.image_size, network.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def init_weights(self) -> None:
+        """Start from ``init_from``, if there is one; MMEngine calls this before it resumes."""
+        if self.init_from is not None:
+            self.load_state_dict(select_weights(read_checkpoint(self.init_from)))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        # MMEngine and MMagic load with strict=False: here every loader is made strict.
+        weights = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+        fit_state_dict(weights, self.state_dict())
+        state_dict.clear()
+        state_dict.update({prefix + key: value for key, value in weights.items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        indices: Sequence[int] | None = None,
+        mode: str = 'tensor',
+    ) -> dict[str, torch.Tensor] | list[BaseDataElement] | torch.Tensor:
+        """MMEngine's three modes.
+
+        Args:
+            inputs: float32 (N, C, H, W) in [-1, 1], from the data preprocessor.
+            labels: int64 (N,) of a conditional network.
+            indices: Numbers of the images to draw, for ``mode='predict'``; default 0 .. N - 1.
+            mode: 'loss' (one training step's losses), 'predict' (draw as many images as
+                ``inputs`` holds, of these labels), 'tensor' (denoise ``inputs`` once, at
+                ``sampler.sigma_max``).
+        """
+        if mode == 'loss':
+            return self.loss(inputs, labels)
+        if mode == 'predict':
+            return self.predict(range(len(inputs)) if indices is None else indices, labels)
+        if mode == 'tensor':
+            return self.denoiser(inputs, per_sample(self.sampler.sigma_max, inputs), labels)
+        raise InputError(f"mode must be 'loss', 'predict' or 'tensor', not {mode!r}.")
+
+    def loss(self, inputs: torch.Tensor, labels: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """The objective's mean loss on a batch of clean images."""
+        if self.objective is None:
+            raise InputError('This config has no objective: it is for sampling, not for training.')
+        if self.progress is None:
+            raise InputError("Training needs dict(type='CurriculumHook') among custom_hooks.")
+        now = self.progress
+        seed = derive_seed(now.seed, get_rank(), now.iteration, 'training')
+        generator = torch.Generator(inputs.device).manual_seed(seed)
+        when = dict(step=now.step, total_steps=now.total_steps)
+        draw = self.objective.draw(inputs, **when, generator=generator)
+        target = self.target and partial(self._denoise_with_masks, self.target, seed)
+        online = partial(self._denoise_with_masks, self.denoiser, seed)
+        losses = self.objective(online, inputs, labels, **when, target=target, **draw)
+        sigmas = self.objective.noise_levels(draw, **when)
+        self.loss_by_noise_level.update(losses, sigmas)
+        return dict(loss=losses.mean())
+
+    def _denoise_with_masks(
+        self, denoiser: Callable, seed: int, x: torch.Tensor, sigma: torch.Tensor, labels
+    ) -> torch.Tensor:
+        """Denoise with the dropout masks of this seed: the same for online and target network."""
+        if not self._has_dropout:
+            return denoiser(x, sigma, labels)
+        with seeded_globals(seed, x.device):
+            return denoiser(x, sigma, labels)
+
+    def predict(self, indices: Sequence[int], labels: torch.Tensor | None) -> list[BaseDataElement]:
+        """Draw images with the default sampler and seed 0.
+
+        Returns:
+            One element an image: ``image`` uint8 (C, H, W), and ``label`` of a conditional model.
+        """
+        images = self.sample(indices, labels)
+        labels = [None] * len(images) if labels is None else labels.tolist()
+        return [
+            BaseDataElement(image=image)
+            if label is None
+            else BaseDataElement(image=image, label=label)
+            for image, label in zip(images, labels, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        indices: Sequence[int],
+        labels: torch.Tensor | None = None,
+        sampler: DiffusionSampler | None = None,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> torch.Tensor:
+        """Draw one batch of images.
+
+        Args:
+            indices: Numbers of the images, (N,): image i depends on (seed, i, its label) alone.
+            labels: int64 (N,), exactly where the network is conditional.
+            sampler: Default: the model's own.
+            seed: Of the set of images.
+            progress: Show a bar over the steps.
+
+        Returns:
+            uint8 (N, C, H, W), on the device of the model.
+        """
+        sampler = sampler or self.sampler
+        noise = PerSampleNoise(seed, indices)
+        start = noise(torch.empty(len(indices), *self.image_shape, device=self.device))
+        if labels is not None:
+            labels = labels.to(self.device)
+        with self._sampling_mode():
+            images = sampler(
+                lambda x, sigma: self.denoiser(x, sigma, labels),
+                start * sampler.sigma_max,
+                noise,
+                progress,
+            )
+        return to_uint8(images)
+
+    @contextmanager
+    def _sampling_mode(self) -> Iterator[None]:
+        """No dropout, and the network in ``precision``; afterwards as before."""
+        dtype = PRECISIONS[self.precision]
+        training = self.denoiser.training
+        self.denoiser.eval()
+        try:
+            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+                yield
+        finally:
+            self.denoiser.train(training)

@@ -1,0 +1,80 @@
+"""From a batch of uint8 images to what objectives take."""
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+
+from ..errors import InputError
+from ..images import to_unit_range
+from ..registry import MODELS
+
+
+@MODELS.register_module()
+class DataPreprocessor(BaseDataPreprocessor):
+    """uint8 images -> float32 [-1, 1] on the device of the model; labels are checked.
+
+    Labels are checked here because here they are still on the host: a label out of range on a GPU
+    stops the process with a device-side assertion.
+
+    Args:
+        num_classes: Of the network; None: labels are dropped, the network is unconditional.
+        channels: Of the network's input, to refuse gray images for a colour network.
+        non_blocking: Copy from pinned memory without waiting.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        channels: int | None = None,
+        non_blocking: bool = True,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        self.num_classes = num_classes
+        self.channels = channels
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Prepare a batch.
+
+        Args:
+            data: ``inputs`` uint8 (N, C, H, W), or a list of (C, H, W); ``labels`` int64 (N,) or a
+                list of numbers.
+            training: Unused, of MMEngine's interface.
+
+        Returns:
+            ``inputs`` float32 (N, C, H, W) in [-1, 1], and ``labels`` int64 (N,) or None.
+        """
+        inputs = data['inputs']
+        if not torch.is_tensor(inputs):
+            inputs = torch.stack(list(inputs))
+        if inputs.dtype != torch.uint8:
+            raise InputError(f'inputs must be uint8 images 0..255, not {inputs.dtype}.')
+        if self.channels is not None and inputs.shape[1] != self.channels:
+            raise InputError(
+                f'The network takes images of {self.channels} channels, and the data set gives '
+                f'{inputs.shape[1]}.'
+            )
+        labels = self._check_labels(data.get('labels'))
+        batch = self.cast_data(dict(inputs=inputs, labels=labels))
+        # One byte a pixel crosses to the device; the arithmetic happens there.
+        return dict(inputs=to_unit_range(batch['inputs']), labels=batch['labels'])
+
+    def _check_labels(self, labels: torch.Tensor | list | None) -> torch.Tensor | None:
+        if self.num_classes is None:
+            return None
+        if labels is None:
+            raise InputError(
+                f'The network has {self.num_classes} classes, and the data set gives no labels.'
+            )
+        labels = torch.as_tensor(labels, dtype=torch.int64).reshape(-1)
+        if labels.device.type == 'cpu':
+            check_labels(labels, self.num_classes)
+        return labels
+
+
+def check_labels(labels: torch.Tensor, num_classes: int) -> None:
+    """Refuse labels (N,) outside of 0 .. num_classes - 1."""
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if len(wrong):
+        raise InputError(
+            f'Label {int(wrong[0])} is out of range: the network has {num_classes} classes, '
+            f'0 to {num_classes - 1}.'
+        )

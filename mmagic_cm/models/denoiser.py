@@ -1,0 +1,125 @@
+"""The denoiser D(x, sigma): preconditioning around a network (eq. 5; arXiv:2206.00364, eq. 7)."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from ..diffusion.solvers import expand
+from ..registry import MODELS, PARAMETERIZATIONS, resolve
+
+
+class Parameterization(Protocol):
+    """The four scalings of D(x) = c_skip x + c_out F(c_in x, c_noise); sigma (N,) -> (N,)."""
+
+    def c_skip(self, sigma: torch.Tensor) -> torch.Tensor: ...  # noqa: D102
+
+    def c_out(self, sigma: torch.Tensor) -> torch.Tensor: ...  # noqa: D102
+
+    def c_in(self, sigma: torch.Tensor) -> torch.Tensor: ...  # noqa: D102
+
+    def c_noise(self, sigma: torch.Tensor) -> torch.Tensor: ...  # noqa: D102
+
+
+@PARAMETERIZATIONS.register_module('edm')
+class EDMParameterization:
+    """EDM (arXiv:2206.00364, table 1): D(x, 0) = x.
+
+    Args:
+        sigma_data: Standard deviation of the data.
+        sigma_min: Not used here; every parameterization is built with both.
+    """
+
+    def __init__(self, sigma_data: float = 0.5, sigma_min: float = 0.002) -> None:
+        self.sigma_data = sigma_data
+        self.sigma_min = sigma_min
+
+    def c_skip(self, sigma: torch.Tensor) -> torch.Tensor:
+        """sigma_data^2 / (sigma^2 + sigma_data^2)."""
+        return self.sigma_data**2 / (sigma**2 + self.sigma_data**2)
+
+    def c_out(self, sigma: torch.Tensor) -> torch.Tensor:
+        """Sigma sigma_data / sqrt(sigma^2 + sigma_data^2)."""
+        return sigma * self.sigma_data / (sigma**2 + self.sigma_data**2).sqrt()
+
+    def c_in(self, sigma: torch.Tensor) -> torch.Tensor:
+        """1 / sqrt(sigma^2 + sigma_data^2)."""
+        return (sigma**2 + self.sigma_data**2).rsqrt()
+
+    def c_noise(self, sigma: torch.Tensor) -> torch.Tensor:
+        """250 ln sigma: the timestep of the released networks."""
+        # The smallest normal float: sigma = 0 stays finite, all other levels stay exact.
+        return 250 * sigma.clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+@PARAMETERIZATIONS.register_module('consistency')
+class ConsistencyParameterization(EDMParameterization):
+    """The paper's (appendix C): D(x, sigma_min) = x, the boundary condition of eq. 4."""
+
+    def c_skip(self, sigma: torch.Tensor) -> torch.Tensor:
+        """sigma_data^2 / ((sigma - sigma_min)^2 + sigma_data^2)."""
+        return self.sigma_data**2 / ((sigma - self.sigma_min) ** 2 + self.sigma_data**2)
+
+    def c_out(self, sigma: torch.Tensor) -> torch.Tensor:
+        """(sigma - sigma_min) sigma_data / sqrt(sigma^2 + sigma_data^2)."""
+        shifted = sigma - self.sigma_min
+        return shifted * self.sigma_data / (sigma**2 + self.sigma_data**2).sqrt()
+
+
+@MODELS.register_module()
+class KarrasDenoiser(nn.Module):
+    """D(x, sigma, labels), the waist of the hourglass: objectives train it, samplers consume it.
+
+    Args:
+        network: A config, a module or a callable: F(x, timesteps[, labels]).
+        parameterization: 'consistency', 'edm', or an object with c_skip, c_out, c_in, c_noise.
+        sigma_data: Standard deviation of the data.
+        sigma_min: Lowest noise level.
+        sigma_max: Highest noise level.
+        rho: Curvature of the grid of levels.
+    """
+
+    def __init__(
+        self,
+        network: dict | nn.Module | Callable,
+        parameterization: str | dict | Parameterization = 'consistency',
+        sigma_data: float = 0.5,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        rho: float = 7.0,
+    ) -> None:
+        super().__init__()
+        self.network = MODELS.build(network) if isinstance(network, dict) else network
+        if isinstance(parameterization, str):
+            parameterization = dict(
+                type=parameterization, sigma_data=sigma_data, sigma_min=sigma_min
+            )
+        self.parameterization = resolve(PARAMETERIZATIONS, parameterization)
+        self.sigma_data = sigma_data
+        self.sigma_min = sigma_min
+        self.sigma_max = sigma_max
+        self.rho = rho
+
+    def forward(
+        self, x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Denoise.
+
+        Args:
+            x: (N, C, H, W), image plus sigma times standard normal noise.
+            sigma: (N,) noise levels.
+            labels: (N,) int64 class labels of a conditional network.
+
+        Returns:
+            float32 (N, C, H, W), the denoised images.
+        """
+        scalings = self.parameterization
+        # x, sigma and the scalings stay in float32, whatever the network computes in.
+        x, sigma = x.float(), sigma.float()
+        conditions = () if labels is None else (labels,)
+        scaled = x * expand(scalings.c_in(sigma), x)
+        output = self.network(scaled, scalings.c_noise(sigma), *conditions)
+        return x * expand(scalings.c_skip(sigma), x) + output.float() * expand(
+            scalings.c_out(sigma), x
+        )

@@ -1,0 +1,327 @@
+"""The U-Net of ADM (arXiv:2105.05233), named as the released checkpoints name its parameters."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import InputError
+from ..registry import MODELS
+
+# Width multipliers a resolution level that the released networks use.
+CHANNEL_MULT = {
+    64: (1, 2, 3, 4),
+    128: (1, 1, 2, 3, 4),
+    256: (1, 1, 2, 2, 4, 4),
+    512: (0.5, 1, 1, 2, 2, 4, 4),
+}
+
+
+def timestep_embedding(timesteps: torch.Tensor, dim: int, max_period: float = 1e4) -> torch.Tensor:
+    """Sinusoidal features cos || sin of (N,) real-valued timesteps: float32 (N, dim)."""
+    half = dim // 2
+    order = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    frequencies = torch.exp(order * (-math.log(max_period) / half))
+    angles = timesteps.float()[:, None] * frequencies
+    features = torch.cat([angles.cos(), angles.sin()], dim=1)
+    return F.pad(features, (0, dim % 2))
+
+
+def zero_init(module: nn.Conv2d) -> nn.Conv2d:
+    """Start a layer at zero: the network then starts as F(x) = 0, that is D(x) = c_skip x."""
+    nn.init.zeros_(module.weight)
+    nn.init.zeros_(module.bias)
+    return module
+
+
+class Downsample(nn.Module):
+    """Halve the size by a strided convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C, H/2, W/2)."""
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Double the size by repetition, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C, 2H, 2W)."""
+        return self.conv(F.interpolate(x, scale_factor=2, mode='nearest'))
+
+
+class ResBlock(nn.Module):
+    """Residual block with the embedding of noise level and class.
+
+    Args:
+        channels: Of the input.
+        out_channels: Of the output.
+        emb_channels: Of the embedding.
+        dropout: Probability.
+        use_scale_shift_norm: Embedding as h (1 + scale) + shift after the norm; otherwise added.
+        norm_groups: Groups of the norms.
+        resample: 'down', 'up', or None.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        emb_channels: int,
+        dropout: float,
+        use_scale_shift_norm: bool,
+        norm_groups: int,
+        resample: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.use_scale_shift_norm = use_scale_shift_norm
+        self.resample = resample
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(norm_groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, out_channels, 3, padding=1),
+        )
+        emb_out = 2 * out_channels if use_scale_shift_norm else out_channels
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, emb_out))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(norm_groups, out_channels),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
+        )
+        same = channels == out_channels
+        self.skip_connection = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
+
+    def _resample(self, x: torch.Tensor) -> torch.Tensor:
+        if self.resample == 'down':
+            return F.avg_pool2d(x, 2)
+        if self.resample == 'up':
+            return F.interpolate(x, scale_factor=2, mode='nearest')
+        return x
+
+    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) and (N, E) -> (N, C', H', W')."""
+        norm, activation, conv = self.in_layers
+        h = conv(self._resample(activation(norm(x))))
+        emb = self.emb_layers(emb).to(h.dtype)[:, :, None, None]
+        norm, *rest = self.out_layers
+        if self.use_scale_shift_norm:
+            scale, shift = emb.chunk(2, dim=1)
+            h = norm(h) * (1 + scale) + shift
+        else:
+            h = norm(h + emb)
+        for layer in rest:
+            h = layer(h)
+        return self.skip_connection(self._resample(x)) + h
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over all pixels. Channels of ``qkv`` are ordered (three, heads, dim)."""
+
+    def __init__(
+        self, channels: int, num_heads: int, num_head_channels: int, norm_groups: int
+    ) -> None:
+        super().__init__()
+        if num_head_channels > 0:
+            num_heads = channels // num_head_channels
+        if num_heads < 1 or channels % num_heads:
+            raise InputError(
+                f'{channels} channels cannot be split into attention heads: change num_heads or '
+                f'num_head_channels.'
+            )
+        self.num_heads = num_heads
+        self.norm = nn.GroupNorm(norm_groups, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.proj_out = zero_init(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        n, c, height, width = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(n, 3, self.num_heads, -1, height * width)
+        query, key, value = qkv.transpose(3, 4).unbind(1)
+        h = F.scaled_dot_product_attention(query, key, value)
+        return x + self.proj_out(h.transpose(2, 3).reshape(n, c, height, width))
+
+
+class Stage(nn.Sequential):
+    """Layers of one entry of ``input_blocks`` or ``output_blocks``."""
+
+    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+        """Hand the embedding to the layers that take it."""
+        for layer in self:
+            x = layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
+        return x
+
+
+@MODELS.register_module()
+class ADMUNet(nn.Module):
+    """The network of the paper, F(x, timestep, label).
+
+    Args:
+        image_size: Side of the (square) images in pixels.
+        model_channels: Width of the first level.
+        num_res_blocks: Residual blocks a level.
+        in_channels: Of the input.
+        out_channels: Of the output.
+        attention_resolutions: Feature-map sizes in pixels at which to attend.
+        channel_mult: Width multiplier of each level; None: the usual one for 64, 128, 256, 512.
+        dropout: Probability.
+        num_classes: Number of classes; None: unconditional.
+        num_heads: Attention heads, where ``num_head_channels`` is -1.
+        num_head_channels: Channels a head.
+        use_scale_shift_norm: Embedding scales and shifts the norms; otherwise it is added.
+        resblock_updown: Resample in residual blocks; otherwise by convolutions.
+        use_checkpoint: Recompute blocks in the backward pass to save memory.
+        norm_groups: Groups of the norms; must divide all widths.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        model_channels: int,
+        num_res_blocks: int,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        attention_resolutions: tuple[int, ...] = (32, 16, 8),
+        channel_mult: tuple[float, ...] | None = None,
+        dropout: float = 0.0,
+        num_classes: int | None = None,
+        num_heads: int = 4,
+        num_head_channels: int = -1,
+        use_scale_shift_norm: bool = True,
+        resblock_updown: bool = True,
+        use_checkpoint: bool = False,
+        norm_groups: int = 32,
+    ) -> None:
+        super().__init__()
+        if channel_mult is None:
+            if image_size not in CHANNEL_MULT:
+                raise InputError(
+                    f'There is no usual channel_mult for image_size {image_size}: give one, such '
+                    f'as (1, 2). Known sizes: {", ".join(map(str, CHANNEL_MULT))}.'
+                )
+            channel_mult = CHANNEL_MULT[image_size]
+        shrink = 2 ** (len(channel_mult) - 1)
+        if image_size % shrink:
+            raise InputError(
+                f'image_size {image_size} cannot be halved {len(channel_mult) - 1} times, once '
+                f'for each further entry of channel_mult {tuple(channel_mult)}.'
+            )
+        widths = [int(multiplier * model_channels) for multiplier in channel_mult]
+        if any(width % norm_groups for width in widths):
+            raise InputError(f'norm_groups {norm_groups} must divide all the widths {widths}.')
+        self.image_size = image_size
+        self.model_channels = model_channels
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.use_checkpoint = use_checkpoint
+        emb_channels = 4 * model_channels
+
+        def res_block(channels: int, out: int, resample: str | None = None) -> ResBlock:
+            return ResBlock(
+                channels, out, emb_channels, dropout, use_scale_shift_norm, norm_groups, resample
+            )
+
+        def attention(channels: int) -> AttentionBlock:
+            return AttentionBlock(channels, num_heads, num_head_channels, norm_groups)
+
+        self.time_embed = nn.Sequential(
+            nn.Linear(model_channels, emb_channels),
+            nn.SiLU(),
+            nn.Linear(emb_channels, emb_channels),
+        )
+        if num_classes is not None:
+            self.label_emb = nn.Embedding(num_classes, emb_channels)
+
+        width = widths[0]
+        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(in_channels, width, 3, padding=1))])
+        skip_widths = [width]
+        size = image_size
+        for level, level_width in enumerate(widths):
+            for _ in range(num_res_blocks):
+                layers = [res_block(width, level_width)]
+                width = level_width
+                if size in attention_resolutions:
+                    layers.append(attention(width))
+                self.input_blocks.append(Stage(*layers))
+                skip_widths.append(width)
+            if level < len(widths) - 1:
+                down = res_block(width, width, 'down') if resblock_updown else Downsample(width)
+                self.input_blocks.append(Stage(down))
+                skip_widths.append(width)
+                size //= 2
+
+        self.middle_block = Stage(
+            res_block(width, width), attention(width), res_block(width, width)
+        )
+
+        self.output_blocks = nn.ModuleList()
+        for level, level_width in reversed(list(enumerate(widths))):
+            for block in range(num_res_blocks + 1):
+                layers = [res_block(width + skip_widths.pop(), level_width)]
+                width = level_width
+                if size in attention_resolutions:
+                    layers.append(attention(width))
+                if level and block == num_res_blocks:
+                    layers.append(
+                        res_block(width, width, 'up') if resblock_updown else Upsample(width)
+                    )
+                    size *= 2
+                self.output_blocks.append(Stage(*layers))
+
+        self.out = nn.Sequential(
+            nn.GroupNorm(norm_groups, width),
+            nn.SiLU(),
+            zero_init(nn.Conv2d(width, out_channels, 3, padding=1)),
+        )
+
+    def _embed(self, timesteps: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        if (labels is None) != (self.num_classes is None):
+            raise InputError(
+                'This network is unconditional and takes no labels.'
+                if self.num_classes is None
+                else f'This network is conditional: give labels of {self.num_classes} classes.'
+            )
+        # Timesteps near 1095 step by 8 in bfloat16: the embedding stays in float32.
+        with torch.autocast(timesteps.device.type, enabled=False):
+            features = timestep_embedding(timesteps, self.model_channels)
+            emb = self.time_embed(features)
+            return emb if labels is None else emb + self.label_emb(labels)
+
+    def forward(
+        self, x: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Evaluate the network.
+
+        Args:
+            x: (N, in_channels, H, W), scaled by c_in.
+            timesteps: (N,) float, 250 ln sigma.
+            labels: (N,) int64 in 0 .. num_classes - 1, exactly where the network is conditional.
+
+        Returns:
+            (N, out_channels, H, W).
+        """
+        emb = self._embed(timesteps, labels)
+        skips = []
+        for stage in self.input_blocks:
+            x = self._run(stage, x, emb)
+            skips.append(x)
+        x = self._run(self.middle_block, x, emb)
+        for stage in self.output_blocks:
+            x = self._run(stage, torch.cat([x, skips.pop()], dim=1), emb)
+        return self.out(x)
+
+    def _run(self, stage: Stage, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+        if self.use_checkpoint and torch.is_grad_enabled():
+            return checkpoint(stage, x, emb, use_reentrant=False)
+        return stage(x, emb)
