@@ -1,0 +1,9 @@
+# The handwritten digits that ship with scikit-learn. No flips: a mirrored 3 is no digit.
+train_dataloader = dict(
+    batch_size=96,
+    num_workers=0,
+    sampler=dict(type='ResumableSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(type='DigitsDataset', split='train', pipeline=[dict(type='PackImage')]),
+)
+auto_scale_lr = dict(enable=False, base_batch_size=96)

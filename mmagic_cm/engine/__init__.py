@@ -1,0 +1,17 @@
+"""What MMEngine's Runner needs to train consistency models and to resume them exactly."""
+
+from .curriculum_hook import CurriculumHook
+from .ema import EMATracker
+from .ema_hook import EMAHook
+from .loops import ResumableIterLoop
+from .sample_grid_hook import SampleGridHook
+from .training_info_hook import TrainingInfoHook
+
+__all__ = [
+    'CurriculumHook',
+    'EMAHook',
+    'EMATracker',
+    'ResumableIterLoop',
+    'SampleGridHook',
+    'TrainingInfoHook',
+]

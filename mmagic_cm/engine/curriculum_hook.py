@@ -1,0 +1,53 @@
+"""The hook that tells the model where the run is, and moves the target network."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ..models.consistency_model import ConsistencyModel, TrainingProgress
+from ..registry import HOOKS
+from .ema import took_step, update_ema
+
+
+def unwrapped(runner: Runner) -> ConsistencyModel:
+    """The model inside a distributed wrapper."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+@HOOKS.register_module()
+class CurriculumHook(Hook):
+    """Count optimizer steps for the objective; follow the online network with the target network.
+
+    The target takes the curriculum's rate mu after each optimizer step (algorithms 2 and 3). It is
+    copied from the online network when a run starts, which is after ``load_from``.
+    """
+
+    priority = 'ABOVE_NORMAL'
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the target network, unless the run is resumed."""
+        self._accumulated = runner.optim_wrapper._accumulative_counts
+        self._total_steps = max(runner.max_iters // self._accumulated, 1)
+        if runner.iter == 0:
+            self._follow(runner, rate=0.0)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        """Say where the run is."""
+        unwrapped(runner).progress = TrainingProgress(
+            seed=runner.seed,
+            iteration=runner.iter,
+            step=runner.iter // self._accumulated,
+            total_steps=self._total_steps,
+        )
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+        """Move the target network, where the optimizer moved the online one."""
+        if took_step(runner):
+            model = unwrapped(runner)
+            now = model.progress
+            self._follow(runner, model.objective.target_ema(now.step, now.total_steps))
+
+    def _follow(self, runner: Runner, rate: float) -> None:
+        model = unwrapped(runner)
+        if model.target is not None:
+            update_ema([*model.target.parameters()], [*model.denoiser.parameters()], rate)

@@ -1,0 +1,54 @@
+"""The hook that keeps evaluation EMAs of the online network."""
+
+from collections.abc import Sequence
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ..errors import InputError
+from ..registry import HOOKS
+from .curriculum_hook import unwrapped
+from .ema import EMATracker, took_step
+
+
+@HOOKS.register_module()
+class EMAHook(Hook):
+    """Average the online network at several rates, save them as ``emas``, resume them.
+
+    Args:
+        rates: Such as (0.999, 0.9999).
+
+    Attributes:
+        tracker: The averages, once training has begun.
+    """
+
+    def __init__(self, rates: Sequence[float] = (0.9999,)) -> None:
+        self.rates = tuple(rates)
+        self.tracker: EMATracker | None = None
+        self._loaded: dict | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the averages of the file until the run begins."""
+        self._loaded = checkpoint.get('emas')
+
+    def before_train(self, runner: Runner) -> None:
+        """Start from the online network, or from the checkpoint of a resumed run."""
+        self.tracker = EMATracker(unwrapped(runner).denoiser, self.rates)
+        if runner.iter > 0:
+            if self._loaded is None:
+                raise InputError('The checkpoint to resume from holds no EMAs.')
+            self.tracker.load_state_dict(self._loaded)
+        self._loaded = None
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+        """Follow the online network, where the optimizer moved it."""
+        if took_step(runner):
+            self.tracker.update()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the averages into the file."""
+        if self.tracker is not None:
+            checkpoint['emas'] = {
+                rate: {name: tensor.cpu() for name, tensor in average.items()}
+                for rate, average in self.tracker.state_dict().items()
+            }

@@ -1,0 +1,45 @@
+"""The training loop that resumes at the batch where it stopped."""
+
+from mmengine.dist import get_world_size
+from mmengine.runner import IterBasedTrainLoop
+
+from ..datasets.samplers import ResumableSampler
+from ..errors import InputError
+from ..registry import LOOPS
+
+
+@LOOPS.register_module()
+class ResumableIterLoop(IterBasedTrainLoop):
+    """MMEngine's iteration-based loop, which on resuming reads none of the past batches again.
+
+    Its ``train_dataloader`` takes a :class:`ResumableSampler`. Arguments: ``max_iters``,
+    ``val_interval`` and the others of ``IterBasedTrainLoop``.
+    """
+
+    def run(self):
+        """Train to ``max_iters`` from wherever the run is."""
+        runner, loader = self.runner, self.dataloader
+        if not isinstance(loader.sampler, ResumableSampler):
+            raise InputError(
+                "ResumableIterLoop needs sampler=dict(type='ResumableSampler') in train_dataloader."
+            )
+        runner.call_hook('before_train')
+        runner.call_hook('before_train_epoch')
+        # The seed may come from the checkpoint, which is read after the data loader is built.
+        loader.sampler.seed = runner.seed
+        loader.sampler.start = self._iter * loader.batch_size * get_world_size()
+        batches = iter(loader)
+        while self._iter < self._max_iters and not self.stop_training:
+            runner.model.train()
+            self.run_iter(next(batches))
+            self._decide_current_val_interval()
+            if self._is_time_to_validate():
+                runner.val_loop.run()
+        runner.call_hook('after_train_epoch')
+        runner.call_hook('after_train')
+        return runner.model
+
+    def _is_time_to_validate(self) -> bool:
+        if self.runner.val_loop is None or self._iter < self.val_begin:
+            return False
+        return self._iter % self.val_interval == 0 or self._iter == self._max_iters
