@@ -1,0 +1,1 @@
+"""Doors to other packages. Importing this imports none of them."""

@@ -1,0 +1,334 @@
+"""MMagic's own ``MMagicInferencer`` builds and runs our models, without a fork of MMagic.
+
+    from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic
+    register_into_mmagic()
+    from mmagic.apis import MMagicInferencer
+    editor = MMagicInferencer(model_name='consistency_models', model_config=CONFIG, model_ckpt=CKPT)
+    editor.infer(label=0, result_out_dir='zeros.png')
+
+The only file that imports MMagic, and it does so on demand: the import takes 10-16 s.
+"""
+
+import functools
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from ..apis import generate, init_model, load_config
+from ..errors import InputError, closest
+from ..images import make_grid, save_image
+from ..registry import DIFFUSION_SAMPLERS
+
+MODEL_NAME = 'consistency_models'
+TASK = 'Consistency Models'  # a task of our own: MMagic's tasks keep their inferencers
+MAX_COLUMNS = 8  # of the grid, as MMagic's
+
+
+def register_into_mmagic() -> None:
+    """Teach MMagic 1.2.0's ``MMagicInferencer`` the model name ``consistency_models``.
+
+    Call it before the first ``from mmagic.apis import ...``: beside mmcv-lite, that import needs
+    the answer for ``mmcv._ext`` that is given here. Calling it again changes nothing. MMagic's own
+    models and inferencers stay as they are.
+
+    Raises:
+        InputError: MMagic is missing or does not import.
+    """
+    try:
+        if find_spec('mmcv._ext') is None:
+            sys.modules['mmcv._ext'] = _MissingOps()
+        with warnings.catch_warnings():
+            # Deprecation notes of timm, diffusers and controlnet_aux; nothing a user could act on.
+            warnings.simplefilter('ignore')
+            apis = importlib.import_module('mmagic.apis')
+            inferencers = importlib.import_module('mmagic.apis.inferencers')
+    except Exception as error:  # not only ImportError: a wrong numpy ends in AttributeError
+        reason = (str(error).strip().splitlines() or ['no reason given'])[0]
+        raise InputError(
+            f'MMagic does not import ({type(error).__name__}: {reason}). Install the versions that '
+            "work together: pip install 'mmagic-cm[mmagic]' -c requirements/constraints.txt"
+        ) from error
+
+    mmagic = apis.MMagicInferencer
+    if MODEL_NAME in mmagic.inference_supported_models:
+        return
+    # First, while our name is not in the list: it opens every listed model's file in MMagic's tree.
+    mmagic.init_inference_supported_models_cfg()
+    mmagic._get_inferencer_kwargs = _serve_our_name(mmagic._get_inferencer_kwargs)
+    inferencers.Inferencers.__init__ = _serve_our_task(inferencers.Inferencers.__init__)
+    mmagic.inference_supported_models_cfg[MODEL_NAME] = dict(task=TASK, settings=[])
+    mmagic.inference_supported_models.append(MODEL_NAME)
+
+
+class _MissingOps(ModuleType):
+    """Stands in for ``mmcv._ext``, which mmcv-lite leaves out and MMagic's imports look at."""
+
+    def __init__(self) -> None:
+        super().__init__('mmcv._ext')
+        self.__spec__ = ModuleSpec('mmcv._ext', loader=None)  # find_spec asks for it
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith('__'):
+            raise AttributeError(name)
+
+        def missing(*args: Any, **kwargs: Any) -> None:
+            raise RuntimeError(
+                f'The operation {name!r} needs the compiled mmcv==2.1.0; mmcv-lite is installed.'
+            )
+
+        return missing
+
+
+def _serve_our_name(upstream: Callable) -> Callable:
+    """Let ``MMagicInferencer._get_inferencer_kwargs`` know our name; pass on all others."""
+
+    @functools.wraps(upstream)
+    def _get_inferencer_kwargs(
+        self, model_name, model_setting, config_name, model_config, model_ckpt, extra_parameters
+    ):
+        if model_name != MODEL_NAME:
+            return upstream(
+                self,
+                model_name,
+                model_setting,
+                config_name,
+                model_config,
+                model_ckpt,
+                extra_parameters,
+            )
+        if model_config is None:
+            asked = config_name if config_name is not None else model_setting
+            raise InputError(
+                f'{MODEL_NAME} has no built-in setting{"" if asked is None else f" {asked!r}"}: '
+                'give a model_config, such as configs/consistency_models/'
+                'ect_1xb96-digits-8x8.py (or its neighbours ict_, ct_, edm_), and a model_ckpt.'
+            )
+        # MMagic would take the weights from a metafile even for another config: there are none.
+        return dict(
+            task=TASK, config=model_config, ckpt=model_ckpt, extra_parameters=extra_parameters
+        )
+
+    return _get_inferencer_kwargs
+
+
+def _serve_our_task(upstream: Callable) -> Callable:
+    """Let ``Inferencers.__init__`` know our task; pass on all others."""
+
+    @functools.wraps(upstream)
+    def init(
+        self, task=None, config=None, ckpt=None, device=None, extra_parameters=None, seed=2022
+    ):
+        if task != TASK:
+            upstream(self, task, config, ckpt, device, extra_parameters, seed)
+            return
+        self.task = task
+        self.inferencer = ConsistencyInferencer(config, ckpt, device, extra_parameters, seed)
+
+    return init
+
+
+class ConsistencyInferencer:
+    """What MMagic's ``Inferencers`` calls for a consistency model.
+
+    Not a ``BaseMMagicInferencer``: that one unpickles checkpoints, loads what happens to fit, seeds
+    the global generators and keeps its parameters on the class, where one call changes the next.
+
+    Args:
+        config: Whatever :func:`mmagic_cm.apis.init_model` takes.
+        ckpt: Checkpoint, of which the longest EMA is used. Defaults to the config's own.
+        device: Defaults to ``cuda`` if there is one, else ``cpu``.
+        extra_parameters: Settings for every call: ``num_batches`` (number of images, 4),
+            ``sampler`` (a registered name, its short form such as 'multistep', or a config dict;
+            the config's own), ``ts`` and ``num_scales`` (of the multistep sampler; those of the
+            config where that is its sampler), ``seed``.
+        seed: Image i of a call depends on (seed, i, its label) alone.
+    """
+
+    defaults: ClassVar = dict(num_batches=None, sampler=None, ts=None, num_scales=None, seed=None)
+    # MMagic's demo hands its whole command line to every inferencer ...
+    handed_on = (
+        *('model_name', 'model_setting', 'config_name', 'model_config', 'model_ckpt', 'device'),
+        *('print_supported_models', 'print_supported_tasks', 'print_task_supported_models'),
+    )
+    # ... and MMagicInferencer.infer the inputs of all kinds of models.
+    foreign = ('img', 'video', 'trimap', 'mask', 'text')
+
+    def __init__(
+        self,
+        config: Any,
+        ckpt: str | None = None,
+        device: str | torch.device | None = None,
+        extra_parameters: dict | None = None,
+        seed: int = 2022,
+    ) -> None:
+        parameters = self._merge(self.defaults, dict(seed=seed))
+        self.extra_parameters = self._merge(parameters, extra_parameters)
+        if isinstance(config, str | Path):
+            config = load_config(config)
+        if ckpt is None and config.get('load_from'):
+            ckpt = 'auto'
+        elif ckpt is None:
+            warnings.warn('No model_ckpt: the weights are fresh, the pictures noise.', stacklevel=4)
+        self.model = init_model(config, ckpt, device, precision='fp32', ema='auto')
+        self.own_sampler = config['model'].get('sampler') or {}
+
+    def get_extra_parameters(self) -> list[str]:
+        """Names of the parameters that ``extra_parameters`` takes."""
+        return list(self.defaults)
+
+    def __call__(
+        self,
+        label: int | Sequence[int] | None = None,
+        result_out_dir: str | Path | None = None,
+        extra_parameters: dict | None = None,
+        seed: int | None = None,
+        get_datasample: bool = False,
+        is_batch: bool = False,
+        **others: Any,
+    ) -> tuple[Any, torch.Tensor]:
+        """Draw images.
+
+        Args:
+            label: A class for all images, or a sequence with one class per image. Without one, a
+                conditional model draws random classes from the seed.
+            result_out_dir: File name of the picture, such as ``out/zeros.png``: one grid.
+            extra_parameters: Settings for this call alone; they win over ``seed``.
+            seed: Seed for this call alone.
+            get_datasample: Return DataSamples instead of dicts.
+            is_batch: Return the results of all images instead of the first one's, as MMagic's
+                inferencers have it.
+            others: What ``MMagicInferencer.infer`` hands to every inferencer.
+
+        Returns:
+            The result (``fake_img`` uint8 (3, H, W) BGR 0..255, ``gt_label`` (1,) int64 where the
+            model has classes) and all images, float (N, 3, H, W) RGB 0..1.
+        """
+        self._refuse(others)
+        parameters = self._merge(self.extra_parameters, {} if seed is None else dict(seed=seed))
+        parameters = self._merge(parameters, extra_parameters)
+        preds = self.forward(self.preprocess(label, parameters))
+        images = self.visualize(preds, result_out_dir)
+        return self.postprocess(preds, images, is_batch, get_datasample)
+
+    def preprocess(self, label: int | Sequence[int] | None, parameters: dict) -> dict:
+        """Keyword arguments of :func:`mmagic_cm.apis.generate`."""
+        count = parameters['num_batches']
+        if label is not None and np.ndim(label):
+            if count not in (None, len(label)):
+                raise InputError(f'num_batches={count} images, but {len(label)} labels.')
+            count = len(label)
+        return dict(
+            num_samples=4 if count is None else count,
+            labels=label,
+            sampler=self._sampler(parameters),
+            seed=parameters['seed'],
+        )
+
+    def forward(self, inputs: dict) -> list:
+        """Sample; one DataSample per image."""
+        from mmagic.structures import DataSample
+
+        images, labels = generate(self.model, **inputs)
+        images = np.broadcast_to(images, (*images.shape[:3], 3))  # gray -> three channels
+        images = torch.from_numpy(images[..., ::-1].transpose(0, 3, 1, 2).copy())  # RGB -> BGR
+        samples = [DataSample(fake_img=image) for image in images]
+        if labels is not None:
+            for sample, label in zip(samples, labels, strict=True):
+                sample.set_gt_label(int(label))
+        return samples
+
+    def visualize(self, preds: list, result_out_dir: str | Path | None = None) -> torch.Tensor:
+        """All images as float (N, 3, H, W) RGB 0..1; their grid is written if a name is given."""
+        images = torch.stack([sample.fake_img for sample in preds])[:, [2, 1, 0]]
+        if result_out_dir:
+            pixels = images.permute(0, 2, 3, 1).numpy()
+            save_image(make_grid(pixels, min(len(pixels), MAX_COLUMNS)), result_out_dir)
+        return images / 255.0
+
+    def postprocess(
+        self, preds: list, images: torch.Tensor, is_batch: bool, get_datasample: bool
+    ) -> tuple[Any, torch.Tensor]:
+        """The result in MMagic's form."""
+        results = preds if get_datasample else [self._pred2dict(sample) for sample in preds]
+        return (results if is_batch else results[0]), images
+
+    @staticmethod
+    def _pred2dict(sample: Any) -> dict:
+        result = dict(fake_img=sample.fake_img)
+        if 'gt_label' in sample:
+            result['gt_label'] = sample.gt_label.label
+        return result
+
+    def _merge(self, parameters: dict, changes: dict | None) -> dict:
+        """A new dict with the changes in it."""
+        changes = changes or {}
+        for name, value in changes.items():
+            if name not in self.defaults:
+                raise InputError(
+                    f'{name!r} is not an extra parameter of {MODEL_NAME}.'
+                    + closest(name, self.defaults)
+                )
+            if name in ('num_batches', 'num_scales', 'seed') and not _is_int(value):
+                raise InputError(f'{name}={value!r} is not an integer.')
+            if name == 'num_batches' and value < 1:
+                raise InputError(f'num_batches, the number of images, is {value}.')
+        if 'sampler' in changes:  # the settings of the sampler that it replaces go with it
+            parameters = {**parameters, 'ts': None, 'num_scales': None}
+        return {**parameters, **changes}
+
+    def _refuse(self, others: dict) -> None:
+        """Nothing that a user hands in is ignored in silence."""
+        for name, value in others.items():
+            if name in self.foreign:
+                if value is not None and not (isinstance(value, str) and value == ''):
+                    raise InputError(f'{MODEL_NAME} draws from noise: it takes no {name!r}.')
+            elif name not in self.handed_on:
+                known = ['label', 'result_out_dir', 'extra_parameters', 'seed']
+                raise InputError(f'infer() takes no {name!r}.' + closest(name, known))
+
+    def _sampler(self, parameters: dict) -> Any:
+        """What the parameters say about the sampler; None is the config's own."""
+        sampler = parameters['sampler']
+        levels = {name: parameters[name] for name in ('ts', 'num_scales')}
+        levels = {name: value for name, value in levels.items() if value is not None}
+        if sampler is None and levels:
+            sampler = 'multistep'
+        if isinstance(sampler, str):
+            sampler = dict(type=_registered_name(sampler))
+            if sampler['type'] == self.own_sampler.get('type'):
+                sampler = self.own_sampler  # its name stands for its settings, too
+        elif isinstance(sampler, dict):
+            sampler = {**sampler, 'type': _registered_name(str(sampler.get('type')))}
+        if not levels:
+            return sampler
+        if not isinstance(sampler, dict) or sampler['type'] != 'MultistepSampler':
+            raise InputError("ts and num_scales are settings of sampler='multistep' alone.")
+        if not isinstance(levels.get('ts', ()), list | tuple):
+            raise InputError(f'ts={levels["ts"]!r} is not a list of integers such as (0, 22, 39).')
+        return {**sampler, 'sigmas': None, **levels}
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _registered_name(name: str) -> str:
+    """'dpm2', 'euler_ancestral', 'OnestepSampler', ... -> the registered class's name."""
+    DIFFUSION_SAMPLERS.import_from_location()
+    shorts = {
+        registered.removesuffix('Sampler').lower(): registered
+        for registered in DIFFUSION_SAMPLERS.module_dict
+    }
+    short = name.replace('_', '').lower().removesuffix('sampler')
+    if short not in shorts:
+        raise InputError(f'{name!r} is not a sampler.' + closest(name, shorts))
+    return shorts[short]

@@ -1,0 +1,403 @@
+"""MMagic 1.2.0's real MMagicInferencer, with our models in it."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine import DefaultScope
+from PIL import Image
+
+from mmagic_cm.apis import generate, init_model
+from mmagic_cm.errors import InputError
+from mmagic_cm.integrations.mmagic_inferencer import (
+    MODEL_NAME,
+    TASK,
+    ConsistencyInferencer,
+    register_into_mmagic,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = """
+custom_imports = dict(imports=['mmagic_cm'], allow_failed_imports=False)
+default_scope = 'mmagic_cm'
+model = dict(
+    type='ConsistencyModel', _scope_='mmagic_cm',
+    denoiser=dict(
+        type='KarrasDenoiser', parameterization='consistency',
+        network=dict(
+            type='ADMUNet', image_size=8, in_channels={channels}, out_channels={channels},
+            model_channels=32, num_res_blocks=1, channel_mult=(1,), attention_resolutions=(),
+            num_classes={num_classes})),
+    sampler=dict({sampler}),
+    data_preprocessor=dict(type='DataPreprocessor'))
+"""
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Configs and checkpoints of networks with random weights, which depend on their labels."""
+    folder = tmp_path_factory.mktemp('mmagic')
+    onestep = "type='OnestepSampler'"
+    multistep = "type='MultistepSampler', ts=(0, 5, 10), num_scales=11"
+    for name, channels, num_classes, sampler in [
+        ('digits', 1, 10, onestep),
+        ('multistep', 1, 10, multistep),
+        ('plain', 1, None, onestep),
+        ('colour', 3, None, onestep),
+    ]:
+        config = folder / f'{name}.py'
+        config.write_text(
+            CONFIG.format(channels=channels, num_classes=num_classes, sampler=sampler)
+        )
+        model = init_model(str(config), device='cpu')
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.denoiser.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        torch.save(dict(state_dict=model.state_dict()), folder / f'{name}.pth')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def mmagic():
+    """The real class; the default scope that it leaves behind ends with this module."""
+    scopes = dict(DefaultScope._instance_dict)
+    register_into_mmagic()
+    from mmagic.apis import MMagicInferencer
+
+    yield MMagicInferencer
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(scopes)
+
+
+@pytest.fixture(scope='module')
+def build(mmagic, folder):
+    def build(name='digits', **kwargs):
+        return mmagic(
+            model_name='consistency_models',
+            model_config=str(folder / f'{name}.py'),
+            model_ckpt=str(folder / f'{name}.pth'),
+            device='cpu',
+            **kwargs,
+        )
+
+    return build
+
+
+@pytest.fixture(scope='module')
+def editor(build):
+    return build()
+
+
+@pytest.fixture(scope='module')
+def biggan(mmagic, tmp_path_factory):
+    """MMagic's own BigGAN, small; an empty name of a checkpoint downloads none."""
+    config = tmp_path_factory.mktemp('biggan') / 'biggan.py'
+    config.write_text("""
+model = dict(
+    type='BigGAN', num_classes=10,
+    data_preprocessor=dict(type='DataPreprocessor', output_channel_order='BGR'),
+    generator=dict(
+        type='BigGANGenerator', output_scale=32, noise_size=8, num_classes=10, base_channels=4,
+        with_shared_embedding=False, split_noise=False, auto_sync_bn=False))
+""")
+    return mmagic('biggan', model_config=str(config), model_ckpt='', device='cpu')
+
+
+def infer(editor, **kwargs):
+    """All images of a call as our API gives them: uint8 (N, H, W, 3) RGB."""
+    _, images = editor.infer(**kwargs)
+    return (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def ours(folder, num_samples=4, name='digits', **kwargs):
+    model = init_model(str(folder / f'{name}.py'), str(folder / f'{name}.pth'), 'cpu')
+    images, labels = generate(model, num_samples, **kwargs)
+    return np.broadcast_to(images, (*images.shape[:3], 3)), labels
+
+
+def test_label_zero_is_not_random(editor, folder):
+    zeros = infer(editor, label=0)
+    assert np.array_equal(zeros, ours(folder, labels=0, seed=2022)[0])
+    assert np.array_equal(zeros, infer(editor, label=0))
+    assert not np.array_equal(zeros, infer(editor, label=1))
+
+
+def test_result_has_the_form_of_mmagic(editor):
+    result, images = editor.infer(label=3)
+    assert result['fake_img'].shape == (3, 8, 8)
+    assert result['fake_img'].max() > 1
+    assert result['gt_label'].tolist() == [3]
+    assert images.shape == (4, 3, 8, 8)
+    assert 0 <= images.min() <= images.max() <= 1
+
+    samples, _ = editor.infer(label=[3, 5], get_datasample=True, is_batch=True)
+    assert [sample.gt_label.label.item() for sample in samples] == [3, 5]
+    assert {type(sample).__module__ for sample in samples} == {'mmagic.structures.data_sample'}
+
+
+@pytest.mark.parametrize('kind', [list, tuple, np.array, torch.tensor])
+def test_list_of_labels_is_one_image_each(editor, folder, kind):
+    expected, _ = ours(folder, 3, labels=[7, 0, 7], seed=2022)
+    assert np.array_equal(infer(editor, label=kind([7, 0, 7])), expected)
+
+
+def test_without_a_label_classes_are_random_and_seeded(editor):
+    def labels(**kwargs):
+        results, _ = editor.infer(is_batch=True, extra_parameters=dict(num_batches=16), **kwargs)
+        return [result['gt_label'].item() for result in results]
+
+    assert labels() == labels()
+    assert labels() != labels(seed=1)
+    assert len(set(labels())) > 1
+
+
+def test_unconditional_model_needs_no_label(build, folder):
+    editor = build('plain')
+    result, _ = editor.infer()
+    assert 'gt_label' not in result
+    assert np.array_equal(infer(editor), ours(folder, name='plain', seed=2022)[0])
+    with pytest.raises(InputError, match='label'):
+        editor.infer(label=0)
+
+
+def test_fake_img_is_bgr_and_the_picture_rgb(build, folder, tmp_path):
+    # A network that says (red, green, blue) = (+, 0, -) wherever it looks: c_out = 0.5 at sigma 80.
+    model = init_model(str(folder / 'colour.py'), device='cpu')
+    with torch.no_grad():
+        for parameter in model.denoiser.parameters():
+            parameter.zero_()
+        list(model.denoiser.parameters())[-1].copy_(torch.tensor([4.0, 0.0, -4.0]))
+    ckpt = tmp_path / 'red.pth'
+    torch.save(dict(state_dict=model.state_dict()), ckpt)
+    editor = type(build('plain'))(
+        MODEL_NAME, model_config=str(folder / 'colour.py'), model_ckpt=str(ckpt), device='cpu'
+    )
+    result, images = editor.infer(result_out_dir=str(tmp_path / 'red.png'))
+    blue, green, red = (channel.float().mean().item() for channel in result['fake_img'])
+    assert blue == 0
+    assert green == pytest.approx(127.5, abs=2)
+    assert red == 255
+    assert images[:, 0].min() == 1
+    assert images[:, 2].max() == 0
+    picture = np.asarray(Image.open(tmp_path / 'red.png').convert('RGB')).reshape(-1, 3)
+    assert (picture[:, 0] == 255).any()
+    assert not (picture[:, 2] == 255).any()
+
+
+@pytest.mark.parametrize('name', ['out.png', 'new/folder/out.jpg'])
+def test_one_grid_is_written_and_folders_are_made(editor, tmp_path, name):
+    editor.infer(label=0, result_out_dir=str(tmp_path / name))
+    width, height = Image.open(tmp_path / name).size
+    assert width > 4 * height / 2 > 32  # four in a row, enlarged
+
+
+def test_samplers(editor, folder):
+    def drawn(**extra):
+        return infer(editor, label=2, extra_parameters=extra)
+
+    def expected(sampler, seed=2022):
+        return ours(folder, labels=2, sampler=sampler, seed=seed)[0]
+
+    multistep = dict(type='MultistepSampler', ts=(0, 5, 10), num_scales=11)
+    for name in ('multistep', 'MultistepSampler', None):
+        extra = dict(ts=[0, 5, 10], num_scales=11)
+        assert np.array_equal(
+            drawn(**extra, **(dict(sampler=name) if name else {})), expected(multistep)
+        )
+    heun = dict(type='HeunSampler', num_steps=3)
+    assert np.array_equal(drawn(sampler=heun), expected(heun))
+    assert np.array_equal(drawn(sampler='onestep', seed=5), expected('OnestepSampler', 5))
+    for name in ('heun', 'euler', 'dpm2', 'euler_ancestral', 'progressive'):
+        assert drawn(sampler=dict(type=name, num_steps=2)).shape == (4, 8, 8, 3)
+    assert not np.array_equal(drawn(), expected(multistep))
+
+
+def test_ts_counts_the_levels_of_the_config(build, folder):
+    editor = build('multistep', extra_parameters=dict(ts=(0, 2, 10)))
+    sampler = dict(type='MultistepSampler', ts=(0, 2, 10), num_scales=11)
+    expected, _ = ours(folder, labels=2, sampler=sampler, name='multistep', seed=2022)
+    assert np.array_equal(infer(editor, label=2), expected)
+    # Its name alone is the config's own sampler, and ends the editor's ts for this call.
+    own, _ = ours(folder, labels=2, name='multistep', seed=2022)
+    assert np.array_equal(infer(editor, label=2, extra_parameters=dict(sampler='multistep')), own)
+    assert not np.array_equal(own, expected)
+
+
+def test_without_a_checkpoint_it_is_the_config_s_own_or_a_warning(mmagic, editor, folder, tmp_path):
+    config = tmp_path / 'own.py'
+    weights = folder / 'digits.pth'
+    config.write_text((folder / 'digits.py').read_text() + f'load_from = {str(weights)!r}')
+    own = mmagic(model_name=MODEL_NAME, model_config=str(config), device='cpu')
+    assert np.array_equal(infer(own, label=0), infer(editor, label=0))
+    with pytest.warns(UserWarning, match='fresh'):
+        mmagic(model_name=MODEL_NAME, model_config=str(folder / 'digits.py'), device='cpu')
+
+
+def test_extra_parameters_leak_nowhere(build, editor, biggan):
+    before = infer(editor, label=0)
+    other = build(extra_parameters=dict(num_batches=2, seed=9))
+    assert len(infer(other, label=0)) == 2
+    assert len(infer(other, label=0, extra_parameters=dict(num_batches=1))) == 1
+    assert len(infer(other, label=0)) == 2
+    editor.infer(label=0, extra_parameters=dict(num_batches=1, ts=(0, 22, 39), seed=3))
+    assert np.array_equal(infer(editor, label=0), before)
+    assert biggan.inferencer.inferencer.extra_parameters['num_batches'] == 4
+    # The seed: of the call's parameters, of the call, of the editor's parameters, of the editor.
+    assert np.array_equal(
+        infer(other, label=0), infer(editor, label=0, extra_parameters=dict(seed=9))[:2]
+    )
+    assert np.array_equal(infer(other, label=0, seed=4), infer(build(seed=4), label=0)[:2])
+
+
+def test_models_of_mmagic_keep_their_inferencers(mmagic, biggan, editor):
+    from mmagic.apis.inferencers import ConditionalInferencer, Inferencers
+
+    assert type(editor.inferencer) is Inferencers
+    assert type(editor.inferencer.inferencer) is ConsistencyInferencer
+    assert type(biggan.inferencer.inferencer) is ConditionalInferencer
+    assert type(biggan.inferencer.inferencer.model).__module__.startswith('mmagic.models.editors')
+    result, images = biggan.infer(label=1)
+    assert result['fake_img'].shape == (3, 32, 32)
+    assert images.shape == (4, 3, 32, 32)
+    assert mmagic.get_task_supported_models(TASK) == [MODEL_NAME]
+    assert 'biggan' in mmagic.get_task_supported_models('Conditional GANs')
+    with pytest.raises(ValueError, match='not supported'):
+        mmagic('bigan')
+
+
+def test_our_api_works_after_mmagic(editor, folder):
+    assert DefaultScope.get_current_instance().scope_name == 'mmagic'
+    images, labels = ours(
+        folder,
+        labels=[1, 2, 3],
+        num_samples=3,
+        seed=0,
+        sampler=dict(type='HeunSampler', num_steps=2),
+    )
+    assert images.shape == (3, 8, 8, 3)
+    assert labels.tolist() == [1, 2, 3]
+
+
+def test_registering_again_changes_nothing(mmagic):
+    from mmagic.apis.inferencers import Inferencers
+
+    before = (mmagic._get_inferencer_kwargs, Inferencers.__init__, sys.modules.get('mmcv._ext'))
+    register_into_mmagic()
+    after = (mmagic._get_inferencer_kwargs, Inferencers.__init__, sys.modules.get('mmcv._ext'))
+    assert before == after
+    assert mmagic.inference_supported_models.count(MODEL_NAME) == 1
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec('mmcv._ext') is not None, reason='the compiled mmcv is installed'
+)
+def test_missing_operation_says_so_when_it_is_called(mmagic):
+    from mmcv.ops import nms
+
+    with pytest.raises(RuntimeError, match='compiled mmcv'):
+        nms(torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1), 0.5)
+
+
+def test_compiled_mmcv_is_not_replaced(mmagic, monkeypatch):
+    compiled = type(sys)('mmcv._ext')
+    compiled.__spec__ = ModuleSpec('mmcv._ext', loader=None)
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', compiled)
+    register_into_mmagic()
+    assert sys.modules['mmcv._ext'] is compiled
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'sentence'),
+    [
+        (dict(label=10), '10'),
+        (dict(label=[0, -1]), '-1'),
+        (dict(label=[0, 1], extra_parameters=dict(num_batches=3)), '3 images, but 2 labels'),
+        (dict(label=0, extra_parameters=dict(num_batch=3)), "Did you mean 'num_batches'"),
+        (dict(label=0, extra_parameters=dict(num_batches=0)), 'number of images'),
+        (dict(label=0, extra_parameters=dict(num_batches='four')), 'not an integer'),
+        (dict(label=0, extra_parameters=dict(sampler='huen')), "Did you mean 'heun'"),
+        (dict(label=0, extra_parameters=dict(ts=(0, 22))), 'ts'),
+        (dict(label=0, extra_parameters=dict(ts='0,22,39')), 'list of integers'),
+        (dict(label=0, extra_parameters=dict(sampler='heun', ts=(0, 22, 39))), 'multistep'),
+        (dict(labels=0), "Did you mean 'label'"),
+        (dict(label=0, img='cat.png'), "takes no 'img'"),
+        (dict(label=0, result_out_dir='folder'), 'folder'),
+    ],
+)
+def test_bad_input_is_one_sentence(editor, kwargs, sentence):
+    with pytest.raises(InputError, match='(?i)' + sentence) as caught:
+        editor.infer(**kwargs)
+    assert '\n' not in str(caught.value)
+
+
+def test_bad_construction_is_one_sentence(mmagic, folder, tmp_path):
+    config, ckpt = str(folder / 'digits.py'), str(folder / 'plain.pth')
+    for kwargs, sentence in [
+        ({}, 'ect_1xb96-digits-8x8'),
+        (dict(model_setting=1), 'no built-in setting 1'),
+        (dict(config_name='ect'), "no built-in setting 'ect'"),
+        (dict(model_config='nowhere.py'), 'nowhere.py'),
+        (dict(model_config=config, model_ckpt='nowhere.pth'), 'nowhere.pth'),
+        (dict(model_config=config, model_ckpt=ckpt), 'does not fit'),
+        (dict(model_config=config, extra_parameters=dict(step=1)), "'step'"),
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            mmagic(model_name=MODEL_NAME, device='cpu', **kwargs)
+
+
+def run(*command):
+    env = dict(os.environ, PYTHONWARNINGS='ignore')
+    return subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+
+
+def test_demo_command(folder, tmp_path):
+    out = tmp_path / 'new' / 'zeros.png'
+    done = run(
+        'demo/mmagic_inference_demo.py',
+        '--model-name',
+        'consistency_models',
+        '--model-config',
+        folder / 'digits.py',
+        '--model-ckpt',
+        folder / 'digits.pth',
+        '--label',
+        0,
+        '--result-out-dir',
+        out,
+        '--extra-parameters',
+        'num_batches=3',
+        'sampler=multistep',
+        'ts=0,22,39',
+        'num_scales=40',
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(out) in done.stdout
+    width, height = Image.open(out).size
+    assert width > 2 * height
+
+
+def test_without_mmagic_the_package_imports_and_says_what_to_install():
+    done = run(
+        '-c',
+        """
+import sys
+sys.modules['mmagic'] = None
+import mmagic_cm, mmagic_cm.models, mmagic_cm.apis
+from mmagic_cm.errors import run_cli
+from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic
+run_cli(register_into_mmagic)
+""",
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: MMagic does not import')
+    assert "pip install 'mmagic-cm[mmagic]' -c requirements/constraints.txt" in done.stderr
+    assert done.stderr.strip().count('\n') == 0
