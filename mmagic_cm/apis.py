@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.config.config import ConfigParsingError
 
 from .checkpoints import read_checkpoint, register_safe_loaders, select_weights
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
-from .generation import Labels, choose_labels, iter_samples
+from .generation import Labels, choose_labels, draw_images
 from .models.consistency_model import PRECISIONS, ConsistencyModel
 from .registry import DIFFUSION_SAMPLERS, MODELS, resolve
 
@@ -25,7 +26,22 @@ def load_config(path: str | Path) -> Config:
         raise InputError(
             f'There is no config file {path}.' + (closest(path, others) if others else '')
         )
-    return Config.fromfile(path)
+    try:
+        return Config.fromfile(path)
+    except (SyntaxError, OSError, KeyError, ConfigParsingError) as error:
+        raise InputError(f'{path} is no config file that can be read: {error}') from error
+
+
+def _choose_device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split('\n')[0]
+        raise InputError(f'The device {device} cannot be used here: {reason}') from error
+    return device
 
 
 def init_model(
@@ -55,7 +71,8 @@ def init_model(
         InputError: An unknown name, a file that is missing or does not fit.
     """
     register_safe_loaders()
-    if isinstance(config, (str, Path)):
+    device = _choose_device(device)
+    if isinstance(config, str | Path):
         config = load_config(config)
     if 'model' not in config:
         raise InputError("The config has no 'model'.")
@@ -73,10 +90,12 @@ def init_model(
     }
     model = MODELS.build(model_config)
     if checkpoint is not None:
-        model.load_state_dict(select_weights(read_checkpoint(checkpoint), ema))
+        weights = select_weights(read_checkpoint(checkpoint), ema)
+        try:
+            model.load_state_dict(weights)
+        except InputError as error:
+            raise InputError(f'{checkpoint}: {error}') from error
     model.precision = precision
-    if device is None:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return model.to(device, memory_format=torch.channels_last).eval()
 
 
@@ -112,6 +131,5 @@ def generate(
     indices = range(num_samples)
     chosen = choose_labels(model, indices, labels, seed)
     sampler = resolve(DIFFUSION_SAMPLERS, sampler)
-    batches = iter_samples(model, indices, chosen, sampler, seed, batch_size, progress)
-    images = torch.cat([batch.cpu() for batch in batches]).permute(0, 2, 3, 1).numpy()
-    return np.ascontiguousarray(images), None if chosen is None else chosen.numpy()
+    images = draw_images(model, indices, chosen, sampler, seed, batch_size, progress)
+    return images, None if chosen is None else chosen.numpy()

@@ -39,7 +39,10 @@ def choose_labels(
     if labels is None:
         drawn = [derive_seed(seed, int(i), 'label') % model.num_classes for i in indices]
         return torch.tensor(drawn, dtype=torch.int64)
-    labels = torch.as_tensor(labels)
+    try:
+        labels = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f'Labels are whole numbers, not {labels!r}.') from error
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise InputError(f'Labels are whole numbers, not {labels.dtype}.')
     labels = labels.to('cpu', torch.int64)
@@ -76,6 +79,8 @@ def iter_samples(
     Yields:
         uint8 (n, C, H, W) on the device of the model, in the order of ``indices``.
     """
+    if seed != int(seed) or seed < 0:
+        raise InputError(f'seed must be a whole number from 0 up, not {seed}.')
     if batch_size < 1:
         raise InputError(f'batch_size must be at least 1, not {batch_size}.')
     with tqdm(total=len(indices), desc='sampling', unit='image', disable=not progress) as bar:
@@ -85,3 +90,18 @@ def iter_samples(
             images = model.sample(indices[batch], of_batch, sampler, seed, progress)
             yield images
             bar.update(len(images))
+
+
+def draw_images(
+    model: ConsistencyModel,
+    indices: Sequence[int],
+    labels: torch.Tensor | None = None,
+    sampler: DiffusionSampler | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> np.ndarray:
+    """All images of :func:`iter_samples` as uint8 (N, H, W, C)."""
+    batches = iter_samples(model, indices, labels, sampler, seed, batch_size, progress)
+    images = torch.cat([batch.cpu() for batch in batches])
+    return np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())

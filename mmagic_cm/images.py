@@ -68,12 +68,14 @@ def _to_pil(image: np.ndarray) -> Image.Image:
 def save_image(image: Image.Image | np.ndarray, path: str | Path) -> Path:
     """Write one picture (a PIL image, or uint8 (H, W, C)); makes the folders above it."""
     path = Path(path)
-    known = Image.registered_extensions()
-    if path.suffix.lower() not in known:
-        raise InputError(
-            f'{path} does not name a picture: end it with .png, .jpg or another known extension.'
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.init()  # fills the lists of formats
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise InputError(f'{path} does not name a picture: end it with .png or .jpg.')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f'{path.parent} is not a folder: {path} cannot be written.') from error
     (image if isinstance(image, Image.Image) else _to_pil(image)).save(path)
     return path
 

@@ -4,6 +4,7 @@ A config's ``type`` is a registered name. Names are looked up here first, then i
 An unknown name raises :class:`~mmagic_cm.errors.InputError` with the closest match.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,18 @@ class Registry(MMEngineRegistry):
 
         (MMagic's inferencer leaves the scope 'mmagic' behind in its process.)
         """
-        return super().build({'_scope_': self.scope, **cfg}, *args, **kwargs)
+        cfg = {'_scope_': self.scope, **cfg}
+        if isinstance(cfg.get('type'), str) and cfg['_scope_'] == self.scope and not kwargs:
+            self._check_arguments(cfg)
+        return super().build(cfg, *args, **kwargs)
+
+    def _check_arguments(self, cfg: dict) -> None:
+        """Refuse arguments that the named class or function does not take."""
+        arguments = {key: cfg[key] for key in cfg if key not in {'type', '_scope_'}}
+        try:
+            inspect.signature(self.get(cfg['type'])).bind(**arguments)
+        except TypeError as error:
+            raise InputError(f'{cfg["type"]}: {error}.') from error
 
 
 def _child(name: str, parent: MMEngineRegistry, location: str | None = None) -> Registry:

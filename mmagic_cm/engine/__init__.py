@@ -4,6 +4,7 @@ from .curriculum_hook import CurriculumHook
 from .ema import EMATracker
 from .ema_hook import EMAHook
 from .loops import ResumableIterLoop
+from .progress_bar_hook import ProgressBarHook
 from .sample_grid_hook import SampleGridHook
 from .training_info_hook import TrainingInfoHook
 
@@ -11,6 +12,7 @@ __all__ = [
     'CurriculumHook',
     'EMAHook',
     'EMATracker',
+    'ProgressBarHook',
     'ResumableIterLoop',
     'SampleGridHook',
     'TrainingInfoHook',

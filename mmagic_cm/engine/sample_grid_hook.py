@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..diffusion.samplers import DiffusionSampler
 from ..errors import InputError
-from ..generation import choose_labels, iter_samples
+from ..generation import choose_labels, draw_images
 from ..images import make_grid, save_image
 from ..registry import DIFFUSION_SAMPLERS, HOOKS, resolve
 from .curriculum_hook import unwrapped
@@ -81,13 +80,6 @@ class SampleGridHook(Hook):
         labels = None
         if model.num_classes is not None:
             labels = [i // self.num_columns % model.num_classes for i in indices]
-        batches = iter_samples(
-            model,
-            indices,
-            choose_labels(model, indices, labels, self.seed),
-            self.sampler,
-            self.seed,
-            self.batch_size,
-        )
-        images = torch.cat([batch.cpu() for batch in batches]).permute(0, 2, 3, 1).numpy()
+        labels = choose_labels(model, indices, labels, self.seed)
+        images = draw_images(model, indices, labels, self.sampler, self.seed, self.batch_size)
         return make_grid(images, self.num_columns)
