@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/consistency_models/ect_1xb96-digits-8x8.py'
 PER_CLASS = 140
 ONE_STEP = dict(type='OnestepSampler')
-TWO_STEPS = dict(type='MultistepSampler', sigmas=(80.0, 0.8))
+TWO_STEPS = dict(type='MultistepSampler', sigmas=(80.0, 1.3))
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +37,7 @@ def train(work_dir: Path, options: dict) -> tuple[Path, dict]:
     cfg = load_config(CONFIG)
     cfg.merge_from_dict(options)
     cfg.work_dir = str(work_dir)
-    cfg.log_level = 'WARNING'
+    cfg.log_level = 'ERROR'  # the bar says what there is to say
     cfg.custom_hooks.append(dict(type='ProgressBarHook'))
     runner = Runner.from_cfg(cfg)
     start = time.perf_counter()

@@ -15,6 +15,16 @@ from .models.data_preprocessor import check_labels
 Labels = int | Sequence[int] | np.ndarray | torch.Tensor | None
 
 
+def _check_seed(seed: int) -> int:
+    try:
+        whole = int(seed)
+    except (TypeError, ValueError, OverflowError):
+        whole = -1
+    if whole < 0 or whole != seed:
+        raise InputError(f'seed must be a whole number from 0 up, not {seed!r}.')
+    return whole
+
+
 def choose_labels(
     model: ConsistencyModel, indices: Sequence[int], labels: Labels = None, seed: int = 0
 ) -> torch.Tensor | None:
@@ -32,6 +42,7 @@ def choose_labels(
     Raises:
         InputError: Labels out of range, too many or too few, or for an unconditional model.
     """
+    seed = _check_seed(seed)
     if model.num_classes is None:
         if labels is not None:
             raise InputError('This model is unconditional: it takes no labels.')
@@ -43,12 +54,12 @@ def choose_labels(
         labels = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f'Labels are whole numbers, not {labels!r}.') from error
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise InputError(f'Labels are whole numbers, not {labels.dtype}.')
-    labels = labels.to('cpu', torch.int64)
     labels = labels.expand(len(indices)) if labels.ndim == 0 else labels.reshape(-1)
     if len(labels) != len(indices):
         raise InputError(f'{len(labels)} labels were given for {len(indices)} images.')
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise InputError(f'Labels are whole numbers, not {labels.dtype}.')
+    labels = labels.to('cpu', torch.int64)
     check_labels(labels, model.num_classes)
     return labels
 
@@ -79,8 +90,7 @@ def iter_samples(
     Yields:
         uint8 (n, C, H, W) on the device of the model, in the order of ``indices``.
     """
-    if seed != int(seed) or seed < 0:
-        raise InputError(f'seed must be a whole number from 0 up, not {seed}.')
+    seed = _check_seed(seed)
     if batch_size < 1:
         raise InputError(f'batch_size must be at least 1, not {batch_size}.')
     with tqdm(total=len(indices), desc='sampling', unit='image', disable=not progress) as bar:

@@ -1,6 +1,7 @@
 """Pictures: uint8 <-> [-1, 1], grids, files. The one place where these are decided."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,18 @@ def _to_pil(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the folders above a file, and say it in a sentence where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f'{path.parent} is not a folder: {path} cannot be written.') from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise InputError(f'{path} cannot be written: {error.strerror}.') from error
+
+
 def save_image(image: Image.Image | np.ndarray, path: str | Path) -> Path:
     """Write one picture (a PIL image, or uint8 (H, W, C)); makes the folders above it."""
     path = Path(path)
@@ -72,11 +85,8 @@ def save_image(image: Image.Image | np.ndarray, path: str | Path) -> Path:
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
         raise InputError(f'{path} does not name a picture: end it with .png or .jpg.')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f'{path.parent} is not a folder: {path} cannot be written.') from error
-    (image if isinstance(image, Image.Image) else _to_pil(image)).save(path)
+    with _writing(path):
+        (image if isinstance(image, Image.Image) else _to_pil(image)).save(path)
     return path
 
 
@@ -88,6 +98,6 @@ def save_images(images: np.ndarray, folder: str | Path) -> None:
 
 def save_npz(images: np.ndarray, labels: np.ndarray | None, path: str | Path) -> None:
     """Write samples as the field's evaluators read them: ``arr_0`` uint8 NHWC, ``arr_1`` labels."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     arrays = [images] if labels is None else [images, labels]
-    np.savez(path, *arrays)
+    with _writing(Path(path)):
+        np.savez(path, *arrays)

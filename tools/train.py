@@ -4,10 +4,12 @@ import argparse
 import os
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmagic_cm.apis import load_config
+from mmagic_cm.checkpoints import register_safe_loaders
 from mmagic_cm.errors import InputError, run_cli
 
 
@@ -59,22 +61,37 @@ def prepare_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     if args.seed is not None:
+        if args.seed < 0:
+            raise InputError(f'--seed must be a whole number from 0 up, not {args.seed}.')
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
     if args.amp:
+        if not torch.cuda.is_available():
+            raise InputError('--amp needs a GPU.')
         cfg.optim_wrapper = {**cfg.optim_wrapper, 'type': 'AmpOptimWrapper', 'dtype': 'bfloat16'}
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise InputError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config.')
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
+    checkpoint = find_latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+    if checkpoint is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        cfg.load_from = checkpoint
     return cfg
+
+
+def join_processes(cfg: Config) -> None:
+    """Let the processes of a launcher find each other without GPUs, which MMEngine asks for."""
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
+        cfg.model_wrapper_cfg.device_ids = None
 
 
 def main() -> None:
     """Train."""
-    Runner.from_cfg(prepare_config(parse_args())).train()
+    cfg = prepare_config(parse_args())
+    register_safe_loaders()
+    join_processes(cfg)
+    Runner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

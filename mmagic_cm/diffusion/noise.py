@@ -14,7 +14,9 @@ def derive_seed(*keys: int | str) -> int:
         >>> derive_seed(0, 1) == derive_seed(0, 1), derive_seed(0, 1) == derive_seed(1, 0)
         (True, False)
     """
-    digest = hashlib.blake2b(repr(keys).encode(), digest_size=8).digest()
+    # numpy's and torch's integers print otherwise than the equal ones of Python.
+    plain = tuple(key if isinstance(key, str) else int(key) for key in keys)
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'little') >> 1  # torch takes 63 bits everywhere
 
 

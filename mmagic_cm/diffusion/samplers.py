@@ -137,7 +137,10 @@ class MultistepSampler(DiffusionSampler):
             )
         if sigmas is None:
             sigmas = self._levels_of(ts, karras_sigmas(num_scales, sigma_min, sigma_max, rho))
-        sigmas = tuple(float(sigma) for sigma in sigmas)
+        try:
+            sigmas = tuple(float(sigma) for sigma in sigmas)
+        except (TypeError, ValueError) as error:
+            raise InputError(f'sigmas must be numbers like (80, 1.38), not {sigmas!r}.') from error
         falling = all(a > b for a, b in pairwise((*sigmas, sigma_min)))
         if not sigmas or not falling:
             raise InputError(
@@ -151,7 +154,8 @@ class MultistepSampler(DiffusionSampler):
 
     @staticmethod
     def _levels_of(ts: Sequence[int], grid: torch.Tensor) -> list[float]:
-        if isinstance(ts, str) or not all(isinstance(t, int) for t in ts):
+        integers = isinstance(ts, Sequence) and all(isinstance(t, int) for t in ts)
+        if not integers:
             raise InputError(f'ts must be a tuple of integers such as (0, 22, 39), not {ts!r}.')
         last = len(grid) - 1
         rising = all(a < b for a, b in pairwise(ts))

@@ -43,9 +43,22 @@ def truncated_snr(sigma: torch.Tensor, next_sigma: torch.Tensor, sigma_data: flo
 
 
 @WEIGHTINGS.register_module('inverse-gap')
-def inverse_gap(sigma: torch.Tensor, next_sigma: torch.Tensor, sigma_data: float) -> torch.Tensor:
-    """ICT and ECT (arXiv:2310.14189, section 3.1): 1 / (sigma - next_sigma)."""
-    return 1 / (sigma - next_sigma)
+class InverseGap:
+    """iCT and ECT (arXiv:2310.14189, section 3.1): 1 / (sigma - next_sigma).
+
+    Args:
+        power: Of the weight: less than 1 gives much noise a larger share of the gradient, on which
+            one-step samples depend; 0 is 'uniform'.
+    """
+
+    def __init__(self, power: float = 1.0) -> None:
+        self.power = power
+
+    def __call__(
+        self, sigma: torch.Tensor, next_sigma: torch.Tensor, sigma_data: float
+    ) -> torch.Tensor:
+        """The weights, (N,)."""
+        return (sigma - next_sigma) ** -self.power
 
 
 def lognormal_sigmas(

@@ -1,5 +1,6 @@
 """What MMEngine's Runner needs to train consistency models and to resume them exactly."""
 
+from .checkpoint_hook import CheckpointHook
 from .curriculum_hook import CurriculumHook
 from .ema import EMATracker
 from .ema_hook import EMAHook
@@ -9,6 +10,7 @@ from .sample_grid_hook import SampleGridHook
 from .training_info_hook import TrainingInfoHook
 
 __all__ = [
+    'CheckpointHook',
     'CurriculumHook',
     'EMAHook',
     'EMATracker',

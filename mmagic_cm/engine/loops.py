@@ -16,6 +16,11 @@ class ResumableIterLoop(IterBasedTrainLoop):
     ``val_interval`` and the others of ``IterBasedTrainLoop``.
     """
 
+    def __init__(self, *args, **settings) -> None:
+        super().__init__(*args, **settings)
+        # MMEngine's iterator, whose workers would live through the run beside those of our own.
+        self.dataloader_iterator = None
+
     def run(self):
         """Train to ``max_iters`` from wherever the run is."""
         runner, loader = self.runner, self.dataloader

@@ -10,17 +10,16 @@ from mmengine.runner import Runner
 from ..checkpoints import register_safe_loaders
 from ..errors import InputError
 from ..registry import HOOKS
+from .checkpoint_hook import ADVICE
 from .curriculum_hook import unwrapped
-
-ADVICE = 'The last good checkpoint is kept: lower the learning rate, or clip gradients.'
 
 
 @HOOKS.register_module()
 class TrainingInfoHook(RuntimeInfoHook):
     """MMEngine's RuntimeInfoHook that reads losses from the device only when they are logged.
 
-    It adds the loss by noise level and the iterations per second, stops when the loss is no
-    longer finite, and refuses to save weights that are not. Give it the LoggerHook's interval.
+    It adds the loss by noise level and the iterations per second, and stops when the loss is no
+    longer finite. Give it the LoggerHook's interval.
 
     Args:
         interval: Iterations between readings.
@@ -60,11 +59,3 @@ class TrainingInfoHook(RuntimeInfoHook):
             if not math.isfinite(value):
                 raise InputError(f'{key} is {value} at iteration {runner.iter + 1}. {ADVICE}')
             runner.message_hub.update_scalar(f'train/{key}', value)
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep diverged weights from replacing good ones."""
-        for name, tensor in checkpoint['state_dict'].items():
-            if not torch.isfinite(tensor).all():
-                raise InputError(
-                    f'{name} is no longer finite at iteration {runner.iter + 1}. {ADVICE}'
-                )

@@ -21,7 +21,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
         raise InputError(f'Features must be (N, D) and (M, D), not {a.shape} and {b.shape}.')
     a, b = a.astype(np.float64), b.astype(np.float64)
     shift = np.sum((a.mean(0) - b.mean(0)) ** 2)
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    cov_a, cov_b = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (a, b))
     # The eigenvalues of C_a C_b are those of the symmetric C_a^(1/2) C_b C_a^(1/2).
     values, vectors = np.linalg.eigh(cov_a)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T

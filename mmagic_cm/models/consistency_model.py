@@ -78,6 +78,7 @@ class ConsistencyModel(BaseModel):
             fitting = dict(
                 num_classes=getattr(denoiser.network, 'num_classes', None),
                 channels=getattr(denoiser.network, 'in_channels', None),
+                image_size=getattr(denoiser.network, 'image_size', None),
             )
             data_preprocessor = MODELS.build({**fitting, **data_preprocessor})
         super().__init__(data_preprocessor)

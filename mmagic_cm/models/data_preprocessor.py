@@ -18,6 +18,7 @@ class DataPreprocessor(BaseDataPreprocessor):
     Args:
         num_classes: Of the network; None: labels are dropped, the network is unconditional.
         channels: Of the network's input, to refuse gray images for a colour network.
+        image_size: Side of the network's images: the network itself would take other sizes too.
         non_blocking: Copy from pinned memory without waiting.
     """
 
@@ -25,11 +26,13 @@ class DataPreprocessor(BaseDataPreprocessor):
         self,
         num_classes: int | None = None,
         channels: int | None = None,
+        image_size: int | None = None,
         non_blocking: bool = True,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
         self.num_classes = num_classes
         self.channels = channels
+        self.image_size = image_size
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch.
@@ -51,6 +54,11 @@ class DataPreprocessor(BaseDataPreprocessor):
             raise InputError(
                 f'The network takes images of {self.channels} channels, and the data set gives '
                 f'{inputs.shape[1]}.'
+            )
+        if self.image_size is not None and inputs.shape[2:] != (self.image_size, self.image_size):
+            raise InputError(
+                f'The network takes images of {self.image_size} x {self.image_size} pixels, and '
+                f'the data set gives {" x ".join(map(str, inputs.shape[2:]))}.'
             )
         labels = self._check_labels(data.get('labels'))
         batch = self.cast_data(dict(inputs=inputs, labels=labels))

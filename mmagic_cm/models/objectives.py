@@ -146,13 +146,7 @@ class Objective:
         Returns:
             (N,) weighted losses.
         """
-        for role, given, needed in (
-            ('target network', target, self.needs_target),
-            ('teacher', teacher, self.needs_teacher),
-        ):
-            if (given is not None) != needed:
-                verb = 'needs a' if needed else 'does not use the given'
-                raise InputError(f'{type(self).__name__} {verb} {role}.')
+        self._check_roles(target, teacher)
         if 'noise' not in draw or not {'sigmas', 'indices'} & set(draw):
             draw = {**self.draw(x0, step, total_steps), **draw}
         sigma = self.noise_levels(draw, step, total_steps)
@@ -161,6 +155,15 @@ class Objective:
             next_sigma, reference = self._reference(batch, target or online, teacher)
         losses = self.distance(online(batch.at(sigma), sigma, labels), reference)
         return losses * self.weighting(sigma, next_sigma, self.sigma_data)
+
+    def _check_roles(self, target: Denoiser | None, teacher: Denoiser | None) -> None:
+        for role, given, needed in (
+            ('target network', target, self.needs_target),
+            ('teacher', teacher, self.needs_teacher),
+        ):
+            if (given is not None) != needed:
+                verb = 'needs a' if needed else 'does not use the given'
+                raise InputError(f'{type(self).__name__} {verb} {role}.')
 
     def _draw_levels(
         self, x0: torch.Tensor, step: int, total_steps: int, generator: torch.Generator | None
@@ -383,6 +386,7 @@ class StagedObjective(Objective):
         self, online, x0, labels=None, *, step, total_steps, target=None, teacher=None, **draw
     ):
         """See :class:`Objective`; a stage is given only what it needs."""
+        self._check_roles(target, teacher)
         objective, step, total_steps = self._stage(step, total_steps)
         return objective(
             online,

@@ -132,14 +132,14 @@ class AttentionBlock(nn.Module):
         self, channels: int, num_heads: int, num_head_channels: int, norm_groups: int
     ) -> None:
         super().__init__()
-        if num_head_channels > 0:
-            num_heads = channels // num_head_channels
-        if num_heads < 1 or channels % num_heads:
+        by_width = num_head_channels > 0
+        divisor = num_head_channels if by_width else num_heads
+        if divisor < 1 or channels % divisor:
             raise InputError(
                 f'{channels} channels cannot be split into attention heads: change num_heads or '
                 f'num_head_channels.'
             )
-        self.num_heads = num_heads
+        self.num_heads = channels // num_head_channels if by_width else num_heads
         self.norm = nn.GroupNorm(norm_groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj_out = zero_init(nn.Conv2d(channels, channels, 1))

@@ -13,6 +13,7 @@ model = dict(
             channel_mult=(1, 2),
             num_res_blocks=1,
             attention_resolutions=(),
+            resblock_updown=False,
             num_classes=10,
             norm_groups=8,
         ),
