@@ -13,7 +13,7 @@ from mmengine.config import DictAction
 from mmengine.runner import Runner
 
 from mmagic_cm.apis import generate, init_model, load_config
-from mmagic_cm.errors import run_cli
+from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation import DigitsJudge
 from mmagic_cm.images import make_grid, save_image, save_npz
 
@@ -30,6 +30,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/demo')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     return parser.parse_args()
+
+
+def clear(work_dir: Path) -> None:
+    """Remove what an earlier run left; a folder with anything else in it is not touched."""
+    if work_dir.exists() and any(work_dir.iterdir()):
+        if not (work_dir / 'last_checkpoint').is_file():
+            raise InputError(f'{work_dir} holds other files: name an empty folder.')
+        shutil.rmtree(work_dir)
 
 
 def train(work_dir: Path, options: dict) -> tuple[Path, dict]:
@@ -68,7 +76,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     """Train, draw, judge, and draw once more through MMagic."""
     args = parse_args()
-    shutil.rmtree(args.work_dir, ignore_errors=True)
+    clear(args.work_dir)
     print(f'Training {CONFIG.name} on 1,400 handwritten digits; all goes to {args.work_dir}.')
     checkpoint, training = train(args.work_dir, args.cfg_options)
 

@@ -78,6 +78,8 @@ def init_model(
         raise InputError("The config has no 'model'.")
     if precision not in PRECISIONS:
         raise InputError(f'Unknown precision {precision!r}.{closest(precision, PRECISIONS)}')
+    if precision == 'fp16' and device.type == 'cpu':
+        raise InputError("precision 'fp16' needs a GPU; on a CPU take 'bf16' or 'fp32'.")
     if checkpoint == 'auto':
         checkpoint = config.get('load_from')
         if checkpoint is None:

@@ -93,11 +93,14 @@ def iter_samples(
     seed = _check_seed(seed)
     if batch_size < 1:
         raise InputError(f'batch_size must be at least 1, not {batch_size}.')
-    with tqdm(total=len(indices), desc='sampling', unit='image', disable=not progress) as bar:
+    # One bar: over the images, or over the steps where a single batch holds all images.
+    single = len(indices) <= batch_size
+    hidden = single or not progress
+    with tqdm(total=len(indices), desc='sampling', unit='image', disable=hidden) as bar:
         for begin in range(0, len(indices), batch_size):
             batch = slice(begin, begin + batch_size)
             of_batch = None if labels is None else labels[batch]
-            images = model.sample(indices[batch], of_batch, sampler, seed, progress)
+            images = model.sample(indices[batch], of_batch, sampler, seed, progress and single)
             yield images
             bar.update(len(images))
 
