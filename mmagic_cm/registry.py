@@ -41,10 +41,31 @@ class Registry(MMEngineRegistry):
     def _check_arguments(self, cfg: dict) -> None:
         """Refuse arguments that the named class or function does not take."""
         arguments = {key: cfg[key] for key in cfg if key not in {'type', '_scope_'}}
+        found = self.get(cfg['type'])
         try:
-            inspect.signature(self.get(cfg['type'])).bind(**arguments)
+            inspect.signature(found).bind(**arguments)
         except TypeError as error:
             raise InputError(f'{cfg["type"]}: {error}.') from error
+        known = _parameter_names(found)
+        unknown = sorted(arguments.keys() - known)
+        if known and unknown:
+            raise InputError(f'{cfg["type"]} takes no {unknown[0]!r}.{closest(unknown[0], known)}')
+
+
+def _parameter_names(target: Callable) -> set[str]:
+    """Names that a class takes, through the ``**settings`` that it hands to its parents, too.
+
+    Empty where ``**settings`` go somewhere else.
+    """
+    names: set[str] = set()
+    for owner in target.__mro__ if isinstance(target, type) else (target,):
+        if isinstance(target, type) and '__init__' not in vars(owner):
+            continue
+        parameters = inspect.signature(owner).parameters.values()
+        names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names
+    return set()
 
 
 def _child(name: str, parent: MMEngineRegistry, location: str | None = None) -> Registry:

@@ -147,6 +147,8 @@ class Objective:
             (N,) weighted losses.
         """
         self._check_roles(target, teacher)
+        if not draw.keys() <= {'noise', 'sigmas', 'indices'}:
+            raise InputError(f'A draw is made of noise, sigmas or indices, not {sorted(draw)}.')
         if 'noise' not in draw or not {'sigmas', 'indices'} & set(draw):
             draw = {**self.draw(x0, step, total_steps), **draw}
         sigma = self.noise_levels(draw, step, total_steps)

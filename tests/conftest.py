@@ -1,0 +1,141 @@
+"""What several tests share: reference numbers, a Gaussian, and small models."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmagic_cm.models import ConsistencyModel
+from mmagic_cm.registry import MODELS
+
+DATA = Path(__file__).parent / 'data'
+TINY = dict(
+    type='ADMUNet',
+    image_size=8,
+    in_channels=1,
+    out_channels=1,
+    model_channels=32,
+    channel_mult=(1,),
+    num_res_blocks=1,
+    attention_resolutions=(),
+    num_classes=10,
+)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def one_thread():
+    """Small tensors gain nothing from threads, and sums come in the same order everywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """A test that draws from the global generator draws the same each time."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def data() -> Path:
+    return DATA
+
+
+@pytest.fixture(scope='session')
+def goldens() -> Callable[[str], dict]:
+    """Read reference numbers: arrays as tensors, texts as arrays."""
+
+    def read(name: str) -> dict:
+        with np.load(DATA / 'goldens' / f'{name}.npz') as arrays:
+            return {
+                key: array if array.dtype.kind == 'U' else torch.from_numpy(array)
+                for key, array in arrays.items()
+            }
+
+    return read
+
+
+def fill(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Give a network the weights that the reference numbers were made with (no layer is zero)."""
+    weights = {}
+    for name, old in network.state_dict().items():
+        stream = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
+        new = stream.standard_normal(tuple(old.shape))
+        if old.ndim > 1:
+            new = new * 0.7 / np.sqrt(old[0].numel())
+        else:
+            new = 0.1 * new + (1 if name.endswith('.weight') else 0)
+        weights[name] = torch.from_numpy(new.astype(np.float32))
+    network.load_state_dict(weights)
+    return network
+
+
+@pytest.fixture(scope='session', name='fill')
+def _fill() -> Callable:
+    return fill
+
+
+@pytest.fixture(scope='session')
+def tiny_config() -> Callable[..., dict]:
+    """The config of a class-conditional model of 8 x 8 gray images; arguments change it."""
+
+    def config(network: dict | None = None, parameterization: str = 'consistency', **settings):
+        network = {**TINY, **(network or {})}
+        denoiser = dict(
+            type='KarrasDenoiser', parameterization=parameterization, network=dict(network)
+        )
+        return dict(type='ConsistencyModel', _scope_='mmagic_cm', denoiser=denoiser, **settings)
+
+    return config
+
+
+@pytest.fixture(scope='session')
+def build_model(tiny_config) -> Callable[..., ConsistencyModel]:
+    """Build such a model with random weights, in eval mode; the target equals the network."""
+
+    def build(*args, seed: int = 0, **settings) -> ConsistencyModel:
+        model = MODELS.build(tiny_config(*args, **settings))
+        fill(model.denoiser.network, seed)
+        if model.target is not None:
+            model.target.load_state_dict(model.denoiser.state_dict())
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture
+def model(build_model) -> ConsistencyModel:
+    return build_model()
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Data x0 ~ N(mean, variance I), for which everything has a closed form, in float64."""
+
+    mean: float = 0.3
+    variance: float = 0.25
+
+    def denoise(self, x: torch.Tensor, sigma: torch.Tensor, labels=None) -> torch.Tensor:
+        """The posterior mean of x0 given x = x0 + sigma z."""
+        sigma = sigma.to(x.dtype).reshape(-1, 1, 1, 1)
+        gain = self.variance / (self.variance + sigma**2)
+        return self.mean + gain * (x - self.mean)
+
+    def flow(self, x: torch.Tensor, sigma, end) -> torch.Tensor:
+        """Where the PF-ODE takes x from level sigma to level end."""
+        sigma, end = (
+            torch.as_tensor(level, dtype=x.dtype).reshape(-1, 1, 1, 1) for level in (sigma, end)
+        )
+        shrink = ((self.variance + end**2) / (self.variance + sigma**2)).sqrt()
+        return self.mean + shrink * (x - self.mean)
+
+
+@pytest.fixture(scope='session')
+def gaussian() -> Gaussian:
+    return Gaussian()

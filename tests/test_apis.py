@@ -1,0 +1,246 @@
+"""`init_model` and `generate`, as a user calls them."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+
+from mmagic_cm.apis import generate, init_model, load_config
+from mmagic_cm.diffusion.samplers import HeunSampler, OnestepSampler
+from mmagic_cm.errors import InputError
+
+
+@pytest.fixture
+def config(tiny_config):
+    return dict(model=tiny_config())
+
+
+def same_weights(model, other):
+    pairs = zip(model.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+# --- init_model ---
+
+
+@pytest.mark.parametrize('kind', ['path', 'text', 'Config', 'dict'])
+def test_a_config_in_all_its_forms(kind, config, tmp_path):
+    path = tmp_path / 'tiny.py'
+    Config(config).dump(path)
+    given = {'path': path, 'text': str(path), 'Config': Config(config), 'dict': config}[kind]
+    model = init_model(given, device='cpu')
+    assert model.image_shape == (1, 8, 8)
+    assert not model.training
+    assert model.precision == 'fp32'
+
+
+def test_the_config_is_left_as_it_was(config, tiny_config):
+    init_model(config, device='cpu')
+    assert config == dict(model=tiny_config())
+
+
+def test_what_only_training_needs_is_not_built(tiny_config):
+    model = init_model(
+        dict(
+            model=tiny_config(objective=dict(type='ConsistencyTraining'), init_from='nowhere.pth')
+        ),
+        device='cpu',
+    )
+    assert model.objective is None
+    assert model.target is None
+
+
+@pytest.mark.parametrize('layout', ['ours', 'released'])
+@pytest.mark.parametrize('auto', [True, False])
+def test_a_checkpoint(layout, auto, config, build_model, tmp_path):
+    other = build_model(seed=1)
+    path = tmp_path / 'weights.pt'
+    torch.save((other if layout == 'ours' else other.denoiser.network).state_dict(), path)
+    if auto:
+        config['load_from'] = str(path)
+    model = init_model(config, 'auto' if auto else path, device='cpu')
+    assert same_weights(model, other)
+    assert next(model.denoiser.network.out.parameters()).is_contiguous()
+    conv = model.denoiser.network.out[2].weight
+    assert conv.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(('ema', 'seed'), [('auto', 3), (0.999, 3), (0.9, 2), (None, 1)])
+def test_which_weights_of_a_run(ema, seed, config, build_model, tmp_path):
+    online, short, long = (build_model(seed=seed) for seed in (1, 2, 3))
+    emas = {'0.9': short.denoiser.state_dict(), '0.999': long.denoiser.state_dict()}
+    torch.save(dict(state_dict=online.state_dict(), emas=emas), tmp_path / 'run.pth')
+    model = init_model(config, tmp_path / 'run.pth', device='cpu', ema=ema)
+    assert same_weights(model, build_model(seed=seed))
+
+
+def test_fresh_weights_draw_smooth_noise(config):
+    images, _ = generate(init_model(config, device='cpu'), 2)
+    assert images.shape == (2, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'match'),
+    [
+        (dict(precision='bf6'), "Unknown precision 'bf6'. Did you mean 'bf16'"),
+        (dict(precision='fp16'), "'fp16' needs a GPU"),
+        (dict(checkpoint='nowhere.pth'), r'no checkpoint file nowhere\.pth'),
+        (dict(checkpoint='auto'), 'names no checkpoint of its own'),
+        (dict(device='toaster'), 'device toaster cannot be used'),
+    ],
+)
+def test_bad_arguments(arguments, match, config):
+    with pytest.raises(InputError, match=match):
+        init_model(config, **{'device': 'cpu', **arguments})
+
+
+def test_bad_configs(config, tmp_path):
+    with pytest.raises(InputError, match="has no 'model'"):
+        init_model({}, device='cpu')
+    config['model']['denoiser']['network']['type'] = 'ADMUnet'
+    with pytest.raises(InputError, match=r"'ADMUnet' is not a registered model.*'ADMUNet'"):
+        init_model(config, device='cpu')
+    (tmp_path / 'broken.py').write_text('model = dict(')
+    with pytest.raises(InputError, match=r'broken\.py is no config file that can be read'):
+        init_model(tmp_path / 'broken.py', device='cpu')
+
+
+def test_a_mistyped_path_is_answered_with_the_closest(config, tmp_path):
+    Config(config).dump(tmp_path / 'digits.py')
+    with pytest.raises(InputError, match=r'no config file .*digit\.py.*Did you mean .*digits\.py'):
+        load_config(tmp_path / 'digit.py')
+
+
+def test_a_checkpoint_of_another_architecture_is_named(config, build_model, tmp_path):
+    path = tmp_path / 'other.pth'
+    torch.save(build_model(dict(model_channels=64)).state_dict(), path)
+    with pytest.raises(InputError, match=r'other\.pth: The checkpoint does not fit this model: '):
+        init_model(config, path, device='cpu')
+
+
+@pytest.mark.parametrize('ema', [0.5, 'longest'])
+def test_an_ema_that_is_not_there(ema, config, build_model, tmp_path):
+    model = build_model()
+    emas = {'0.9': model.denoiser.state_dict()}
+    torch.save(dict(state_dict=model.state_dict(), emas=emas), tmp_path / 'run.pth')
+    with pytest.raises(InputError, match=r'no EMA of rate .*it has: 0\.9'):
+        init_model(config, tmp_path / 'run.pth', device='cpu', ema=ema)
+
+
+# --- generate ---
+
+
+@pytest.mark.parametrize(
+    ('labels', 'expected'),
+    [(0, [0] * 5), ([3, 1, 4, 1, 5], [3, 1, 4, 1, 5]), (np.arange(5), [0, 1, 2, 3, 4])],
+)
+def test_labels_come_back_with_the_images(labels, expected, model):
+    images, found = generate(model, 5, labels=labels, batch_size=2)
+    assert images.dtype == np.uint8
+    assert images.shape == (5, 8, 8, 1)
+    assert found.dtype == np.int64
+    assert found.tolist() == expected
+
+
+def test_labels_are_drawn_from_the_seed(model):
+    _, labels = generate(model, 50)
+    assert set(labels) <= set(range(10))
+    assert len(set(labels)) > 5
+    assert np.array_equal(generate(model, 50)[1], labels)
+    assert not np.array_equal(generate(model, 50, seed=1)[1], labels)
+    # More images: the same ones, and further ones.
+    assert np.array_equal(generate(model, 60)[1][:50], labels)
+
+
+def test_the_label_is_drawn_into_the_image(model):
+    zeros, ones = (generate(model, 4, labels=label)[0] for label in (0, 1))
+    assert not np.array_equal(zeros, ones)
+    mixed, _ = generate(model, 4, labels=[0, 1, 0, 1])
+    assert np.array_equal(mixed[::2], zeros[::2])
+    assert np.array_equal(mixed[1::2], ones[1::2])
+
+
+def test_an_unconditional_model(build_model):
+    model = build_model(dict(num_classes=None))
+    images, labels = generate(model, 3)
+    assert images.shape == (3, 8, 8, 1)
+    assert labels is None
+    with pytest.raises(InputError, match='unconditional'):
+        generate(model, 3, labels=0)
+
+
+def test_colour(build_model):
+    model = build_model(dict(in_channels=3, out_channels=3))
+    images, _ = generate(model, 2)
+    assert images.shape == (2, 8, 8, 3)
+    sample = model.sample([0, 1], torch.from_numpy(generate(model, 2)[1]))
+    assert np.array_equal(images, sample.permute(0, 2, 3, 1))  # RGB as the network has it
+
+
+def test_seeds(model):
+    first = generate(model, 4, labels=3)[0]
+    assert np.array_equal(generate(model, 4, labels=3)[0], first)
+    assert np.array_equal(generate(model, 4, labels=3, seed=0)[0], first)
+    others = [generate(model, 4, labels=3, seed=seed)[0] for seed in (1, 2**62)]
+    assert len({images.tobytes() for images in (first, *others)}) == 3
+    # Not the images of a neighbouring seed, shifted by one.
+    assert not {image.tobytes() for image in first} & {image.tobytes() for image in others[0]}
+
+
+def test_the_batch_size_changes_nothing(model):
+    images, labels = generate(model, 9, batch_size=64)
+    for batch_size in (1, 2, 9):
+        again, same = generate(model, 9, batch_size=batch_size)
+        assert np.array_equal(same, labels)
+        assert abs(again.astype(int) - images.astype(int)).max() <= 1
+
+
+def test_samplers_by_name_config_and_object(model):
+    def draw(sampler=None):
+        return generate(model, 2, labels=3, sampler=sampler)[0]
+
+    heun = draw(HeunSampler(num_steps=3))
+    assert np.array_equal(draw(dict(type='HeunSampler', num_steps=3)), heun)
+    onestep = draw('OnestepSampler')
+    assert np.array_equal(draw(OnestepSampler()), onestep)
+    assert not np.array_equal(onestep, heun)
+    # Without one, the model's own.
+    assert np.array_equal(draw(), onestep)
+    model.sampler = HeunSampler(num_steps=3)
+    assert np.array_equal(draw(), heun)
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_the_mode_is_left_as_it_was(training, build_model):
+    model = build_model(dict(dropout=0.5)).train(training)
+    images = generate(model, 3)[0]
+    assert all(module.training == training for module in model.modules())
+    assert np.array_equal(generate(model.eval(), 3)[0], images)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'match'),
+    [
+        (dict(num_samples=0), 'num_samples must be at least 1, not 0'),
+        (dict(labels=10), 'Label 10 is out of range'),
+        (dict(labels=[1, 2, 3]), '3 labels were given for 2 images'),
+        (dict(sampler='HeunSampeler'), "Did you mean 'HeunSampler'"),
+        (dict(sampler=dict(type='MultistepSampler', ts=(0, 10, 25))), 'leaves noise'),
+        (dict(seed=-1), 'seed'),
+        (dict(batch_size=0), 'batch_size'),
+    ],
+)
+def test_what_generate_refuses(settings, match, model):
+    with pytest.raises(InputError, match=match):
+        generate(model, **{'num_samples': 2, **settings})
+
+
+def test_bfloat16_from_init_model(config, build_model, tmp_path):
+    torch.save(build_model().state_dict(), tmp_path / 'weights.pth')
+    exact, rough = (
+        generate(init_model(config, tmp_path / 'weights.pth', 'cpu', precision), 4)[0].astype(int)
+        for precision in ('fp32', 'bf16')
+    )
+    off = abs(exact - rough)
+    assert 0 < off.max() < 16
+    assert off.mean() < 2

@@ -1,0 +1,416 @@
+"""The model of MMEngine's Runner: its modes, its strictness, its randomness."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.runner import load_checkpoint
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from mmagic_cm.diffusion.samplers import HeunSampler
+from mmagic_cm.errors import InputError
+from mmagic_cm.images import to_unit_range
+from mmagic_cm.models import ConsistencyModel
+from mmagic_cm.models.consistency_model import TrainingProgress
+
+CT = dict(type='ConsistencyTraining')
+ECT = dict(type='EasyConsistencyTuning')
+IMAGES = torch.randint(256, (4, 1, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+LABELS = torch.tensor([3, 1, 4, 1])
+
+
+def at(iteration=0, seed=0, **others):
+    when = {**dict(step=iteration, total_steps=100), **others}
+    return TrainingProgress(seed=seed, iteration=iteration, **when)
+
+
+def same_weights(model, weights):
+    found = model.state_dict()
+    return found.keys() == weights.keys() and all(torch.equal(found[k], weights[k]) for k in found)
+
+
+# --- what it is made of ---
+
+
+def test_attributes(model, build_model):
+    assert model.num_classes == 10
+    assert model.image_shape == (1, 8, 8)
+    assert model.device.type == 'cpu'
+    assert model.precision == 'fp32'
+    assert model.objective is None
+    assert model.target is None
+    assert model.sampler.num_evaluations == 1
+    assert build_model(dict(num_classes=None)).num_classes is None
+
+
+@pytest.mark.parametrize(('objective', 'needed'), [(CT, True), (ECT, False)])
+def test_a_target_where_the_objective_needs_one(objective, needed, build_model):
+    model = build_model(objective=objective)
+    assert (model.target is not None) == needed
+    if needed:
+        assert not any(p.requires_grad for p in model.target.parameters())
+        assert not {p.data_ptr() for p in model.target.parameters()} & {
+            p.data_ptr() for p in model.denoiser.parameters()
+        }
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        (None, (10, 1, 8)),
+        (dict(type='DataPreprocessor'), (10, 1, 8)),
+        (dict(type='DataPreprocessor', num_classes=5), (5, 1, 8)),
+    ],
+)
+def test_the_preprocessor_knows_the_network(given, expected, build_model):
+    found = build_model(data_preprocessor=given).data_preprocessor
+    assert (found.num_classes, found.channels, found.image_size) == expected
+
+
+# --- modes ---
+
+
+def test_tensor_mode_denoises_at_the_top(model):
+    x = 80 * torch.randn(4, 1, 8, 8)
+    expected = model.denoiser(x, torch.full((4,), 80.0), LABELS)
+    assert torch.equal(model(x, LABELS), expected)
+
+
+def test_predict_mode_draws_as_many_images(model):
+    x = torch.zeros(4, 1, 8, 8)
+    found = model(x, LABELS, mode='predict')
+    assert [type(element) for element in found] == [BaseDataElement] * 4
+    assert [element.label for element in found] == LABELS.tolist()
+    images = torch.stack([element.image for element in found])
+    assert images.dtype == torch.uint8
+    assert images.shape == (4, 1, 8, 8)
+    assert torch.equal(images, model.sample(range(4), LABELS))
+    # Numbers of the images, for a set that is drawn in parts.
+    part = model(x[:2], LABELS[2:], indices=[2, 3], mode='predict')
+    assert part[0].image.int().sub(images[2].int()).abs().max() <= 1
+
+
+def test_predict_mode_of_an_unconditional_model(build_model):
+    model = build_model(dict(num_classes=None))
+    found = model(torch.zeros(2, 1, 8, 8), mode='predict')
+    assert len(found) == 2
+    assert 'label' not in found[0]
+
+
+def test_test_step_takes_a_batch_of_the_data_set(model):
+    found = model.test_step(dict(inputs=IMAGES, labels=LABELS))
+    assert [element.label for element in found] == LABELS.tolist()
+
+
+def test_unknown_mode(model):
+    with pytest.raises(InputError, match="not 'sample'"):
+        model(torch.zeros(1, 1, 8, 8), LABELS[:1], mode='sample')
+
+
+# --- training ---
+
+
+@pytest.mark.parametrize('objective', [CT, ECT])
+def test_loss_is_the_mean_of_the_objective(objective, build_model, monkeypatch):
+    model = build_model(objective=objective)
+    model.progress = at(3)
+    x0 = to_unit_range(IMAGES)
+    seen = []
+    call = type(model.objective).__call__
+
+    def spy(self, *args, **kwargs):
+        seen.append((args, kwargs))
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model.objective), '__call__', spy)
+    found = model(x0, LABELS, mode='loss')
+    (_, given, labels), kwargs = seen[0]
+    assert found.keys() == {'loss'}
+    assert torch.equal(given, x0)
+    assert torch.equal(labels, LABELS)
+    assert (kwargs['step'], kwargs['total_steps']) == (3, 100)
+    draw = {k: kwargs[k] for k in kwargs if k in {'noise', 'indices', 'sigmas'}}
+    target = dict(target=model.target) if model.target else {}
+    again = model.objective(model.denoiser, x0, LABELS, step=3, total_steps=100, **target, **draw)
+    assert torch.equal(found['loss'], again.mean())
+    # Gathered for the log, at the levels of this draw.
+    levels = model.objective.noise_levels(draw, 3, 100)
+    assert model.loss_by_noise_level.take().keys() == _bins(levels)
+
+
+def _bins(levels):
+    names = {0.1: 'loss_sigma<0.1', 1.0: 'loss_sigma<1', 10.0: 'loss_sigma<10'}
+    return {
+        next((names[edge] for edge in names if level < edge), 'loss_sigma>10')
+        for level in levels.tolist()
+    }
+
+
+def loss(model, **progress):
+    model.progress = at(**progress)
+    return model(to_unit_range(IMAGES), LABELS, mode='loss')['loss'].item()
+
+
+@pytest.mark.parametrize('dropout', [0.0, 0.5])
+def test_a_step_can_be_repeated(dropout, build_model):
+    model = build_model(dict(dropout=dropout), objective=CT).train()
+    first = loss(model, iteration=5)
+    torch.manual_seed(99)  # the global generators have no say
+    state = torch.get_rng_state()
+    assert loss(model, iteration=5) == first
+    assert torch.equal(torch.get_rng_state(), state)
+    others = [loss(model, iteration=6), loss(model, iteration=5, seed=1)]
+    assert first not in others
+
+
+def test_accumulated_batches_draw_anew_at_the_same_step(build_model):
+    model = build_model(objective=CT)
+    assert loss(model, iteration=4, step=2) != loss(model, iteration=5, step=2)
+
+
+class MaskSpy:
+    """An objective that evaluates online and target network at the same point."""
+
+    needs_target = True
+    needs_teacher = False
+
+    def draw(self, x0, step, total_steps, generator=None):
+        return dict(sigmas=torch.ones(len(x0)))
+
+    def noise_levels(self, draw, step, total_steps):
+        return draw['sigmas']
+
+    def __call__(self, online, x0, labels, *, target, sigmas, **when):
+        self.online, self.target = online(x0, sigmas, labels), target(x0, sigmas, labels)
+        return (self.online - self.target).abs().flatten(1).mean(1)
+
+
+def test_online_and_target_share_the_dropout_masks(build_model):
+    model = build_model(dict(dropout=0.5), objective=MaskSpy()).train()
+    state = torch.get_rng_state()
+    assert loss(model, iteration=0) == 0
+    masked = model.objective.online
+    assert torch.equal(torch.get_rng_state(), state)
+    # The control: there are masks, they change from step to step, and unseeded ones differ.
+    loss(model, iteration=1)
+    assert not torch.equal(model.objective.online, masked)
+    x0, sigma = to_unit_range(IMAGES), torch.ones(4)
+    assert not torch.equal(model.denoiser(x0, sigma, LABELS), model.target(x0, sigma, LABELS))
+
+
+def test_training_moves_the_online_network_alone(build_model):
+    model = build_model(objective=CT).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.progress = at(50)
+    optimizer = OptimWrapper(torch.optim.SGD(model.denoiser.parameters(), lr=0.1))
+    logged = model.train_step(dict(inputs=IMAGES, labels=LABELS), optimizer)
+    assert logged['loss'] > 0
+    moved = {
+        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    }
+    assert moved
+    assert all(key.startswith('denoiser.') for key in moved)
+    assert all(p.grad is None for p in model.target.parameters())
+
+
+@pytest.mark.parametrize(
+    ('settings', 'match'),
+    [({}, 'no objective: it is for sampling'), (dict(objective=CT), 'CurriculumHook')],
+)
+def test_what_training_needs(settings, match, build_model):
+    with pytest.raises(InputError, match=match):
+        build_model(**settings)(to_unit_range(IMAGES), LABELS, mode='loss')
+
+
+# --- nothing loads by halves ---
+
+KEY = 'denoiser.network.out.2.weight'
+
+
+def break_weights(weights, kind):
+    if 'missing' in kind:
+        del weights[KEY]
+    if 'extra' in kind:
+        weights['denoiser.network.out.3.weight'] = torch.zeros(1)
+    if 'misshaped' in kind:
+        weights['denoiser.network.out.0.bias'] = torch.zeros(5)
+    if 'no tensor' in kind:
+        weights[KEY] = 'text'
+    if 'another architecture' in kind:
+        for name in [*weights]:
+            weights[name.replace('network', 'unet')] = weights.pop(name)
+    return weights
+
+
+@pytest.mark.parametrize(
+    ('kind', 'matches'),
+    [
+        ('missing', [f'{KEY} is missing']),
+        ('extra', ['denoiser.network.out.3.weight is not expected']),
+        ('misshaped', [r'denoiser.network.out.0.bias is \(5,\) instead of \(32,\)']),
+        ('missing, extra, misshaped', ['is missing', 'is not expected', 'instead of']),
+        ('no tensor', [f'{KEY} is no tensor instead of']),
+        ('another architecture', ['is missing', r'and \d+ more']),
+    ],
+)
+@pytest.mark.parametrize('objective', [None, ECT, CT])
+def test_mmengines_lax_loading_is_strict(kind, matches, objective, build_model, tmp_path):
+    model = build_model(objective=objective)
+    weights = break_weights(build_model(objective=objective, seed=1).state_dict(), kind)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
+    with pytest.raises(InputError) as error:
+        load_checkpoint(model, str(tmp_path / 'weights.pth'), strict=False)
+    for match in matches:
+        assert error.match(match)
+    assert same_weights(model, before)
+
+
+@pytest.mark.parametrize('wrap', [dict, lambda weights: dict(state_dict=weights)])
+@pytest.mark.parametrize('layout', ['ours', 'released'])
+def test_both_layouts_load(wrap, layout, model, build_model, tmp_path):
+    other = build_model(seed=1)
+    assert not same_weights(model, other.state_dict())
+    source = other if layout == 'ours' else other.denoiser.network
+    torch.save(wrap(source.state_dict()), tmp_path / 'weights.pt')
+    load_checkpoint(model, str(tmp_path / 'weights.pt'), strict=False)
+    assert same_weights(model, other.state_dict())
+
+
+def test_a_released_file_of_another_size_is_refused(model, build_model):
+    with pytest.raises(
+        InputError, match=r'time_embed.0.weight is \(256, 64\) instead of \(128, 32\)'
+    ):
+        model.load_state_dict(build_model(dict(model_channels=64)).denoiser.network.state_dict())
+
+
+def test_the_file_is_left_as_it_was(model, build_model):
+    weights = build_model(seed=1).denoiser.network.state_dict()
+    names = [*weights]
+    model.load_state_dict(weights)
+    assert [*weights] == names
+
+
+@pytest.mark.parametrize('layout', ['ours', 'released'])
+def test_the_target_follows_where_the_file_has_none(layout, build_model):
+    model, other = build_model(objective=CT), build_model(seed=1)
+    source = other if layout == 'ours' else other.denoiser.network
+    model.load_state_dict(source.state_dict())
+    assert same_weights(model.denoiser, other.denoiser.state_dict())
+    assert same_weights(model.target, other.denoiser.state_dict())
+
+
+def test_the_target_of_the_file_is_kept(build_model):
+    other = build_model(objective=CT, seed=1)
+    other.target.load_state_dict(build_model(seed=2).denoiser.state_dict())
+    model = build_model(objective=CT)
+    model.load_state_dict(other.state_dict())
+    assert same_weights(model, other.state_dict())
+    # A model that samples has no use for it.
+    model = build_model()
+    model.load_state_dict(other.state_dict())
+    assert same_weights(model.denoiser, other.denoiser.state_dict())
+
+
+def test_strict_inside_a_wrapper(model, build_model):
+    wrapper = nn.ModuleDict(dict(module=model))
+    weights = {f'module.{k}': v for k, v in build_model(seed=1).state_dict().items()}
+    wrapper.load_state_dict(weights)
+    assert same_weights(model, build_model(seed=1).state_dict())
+    del weights[f'module.{KEY}']
+    with pytest.raises(InputError, match='is missing'):
+        wrapper.load_state_dict(weights, strict=False)
+
+
+def test_init_from_starts_both_networks_from_the_longest_ema(build_model, tmp_path):
+    online, short, long = (build_model(seed=seed) for seed in (1, 2, 3))
+    emas = {'0.9': short.denoiser.state_dict(), '0.999': long.denoiser.state_dict()}
+    torch.save(dict(state_dict=online.state_dict(), emas=emas), tmp_path / 'run.pth')
+    model = build_model(objective=CT, init_from=str(tmp_path / 'run.pth'))
+    model.init_weights()
+    assert same_weights(model.denoiser, long.denoiser.state_dict())
+    assert same_weights(model.target, long.denoiser.state_dict())
+
+
+def test_init_from_a_file_that_is_not_there(build_model):
+    with pytest.raises(InputError, match=r'no checkpoint file nowhere\.pth'):
+        build_model(init_from='nowhere.pth').init_weights()
+
+
+# --- sampling ---
+
+
+def test_sample(model):
+    found = model.sample([0, 1, 2], LABELS[:3])
+    assert found.dtype == torch.uint8
+    assert found.shape == (3, 1, 8, 8)
+    assert found.float().std() > 5  # pictures of something
+    assert torch.equal(found, model.sample([0, 1, 2], LABELS[:3]))
+    assert not torch.equal(found, model.sample([0, 1, 2], LABELS[:3], seed=1))
+    assert not torch.equal(found, model.sample([0, 1, 2], LABELS[:3] + 1))
+    assert not torch.equal(found, model.sample([0, 1, 2], LABELS[:3], HeunSampler(num_steps=2)))
+
+
+def test_sampling_starts_at_the_top_of_the_sampler(model):
+    seen = []
+
+    class Spy(HeunSampler):
+        def sample(self, denoise, x, noise, progress):
+            seen.append(x)
+            return super().sample(denoise, x, noise, progress)
+
+    for sigma_max in (80.0, 10.0):
+        model.sample([4, 2], LABELS[:2], Spy(num_steps=2, sigma_max=sigma_max))
+    torch.testing.assert_close(seen[0] / 80, seen[1] / 10)
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('fails', [True, False])
+def test_sampling_is_without_dropout_and_leaves_the_mode(training, fails, build_model):
+    model = build_model(dict(dropout=0.5))
+    expected = model.sample([0, 1], LABELS[:2])
+    model.train(training)
+    if fails:
+        with pytest.raises(InputError, match='give labels of 10 classes'):
+            model.sample([0, 1])
+    else:
+        assert torch.equal(model.sample([0, 1], LABELS[:2]), expected)
+    assert all(module.training == training for module in model.denoiser.modules())
+
+
+def test_sampling_does_not_touch_the_global_generator(model):
+    state = torch.get_rng_state()
+    model.sample([0, 1], LABELS[:2], HeunSampler(num_steps=3, s_churn=1.0))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_training_goes_on_after_sampling(build_model):
+    """What inference_mode makes must not leak into a graph."""
+    model = build_model(objective=CT).train()
+    model.sample([0], LABELS[:1])
+    model.progress = at(0)
+    model(to_unit_range(IMAGES), LABELS, mode='loss')['loss'].backward()
+    assert all(p.grad is not None for p in model.denoiser.parameters())
+
+
+def test_bfloat16_draws_nearly_the_same(model):
+    exact = model.sample(range(4), LABELS).int()
+    dtypes = set()
+    conv = model.denoiser.network.input_blocks[0][0]
+    conv.register_forward_hook(lambda module, args, out: dtypes.add(out.dtype))
+    model.precision = 'bf16'
+    off = (model.sample(range(4), LABELS).int() - exact).abs()
+    assert dtypes == {torch.bfloat16}
+    # A rounding of eight bits is half a level of 255; a network of some layers adds a few up.
+    assert off.float().mean() < 2
+    assert off.max() < 16
+    assert not torch.is_autocast_enabled('cpu')
+    model.precision = 'fp32'
+    assert np.array_equal(model.sample(range(4), LABELS).int(), exact)
+
+
+def test_is_registered_under_its_name(tiny_config):
+    from mmagic_cm.registry import MODELS
+
+    assert isinstance(MODELS.build(tiny_config()), ConsistencyModel)

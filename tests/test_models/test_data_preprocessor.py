@@ -1,0 +1,59 @@
+"""From uint8 batches to what objectives take."""
+
+import pytest
+import torch
+
+from mmagic_cm.errors import InputError
+from mmagic_cm.images import to_unit_range
+from mmagic_cm.models import DataPreprocessor
+
+IMAGES = torch.arange(2 * 1 * 8 * 8, dtype=torch.uint8).reshape(2, 1, 8, 8) * 2
+
+
+@pytest.mark.parametrize('inputs', [IMAGES, list(IMAGES)], ids=['batch', 'list'])
+@pytest.mark.parametrize('labels', [torch.tensor([3, 9]), [3, 9], (torch.tensor(3), 9)])
+def test_a_batch(inputs, labels):
+    found = DataPreprocessor(num_classes=10, channels=1)(dict(inputs=inputs, labels=labels))
+    assert torch.equal(found['inputs'], to_unit_range(IMAGES))
+    assert found['inputs'].dtype == torch.float32
+    assert found['labels'].dtype == torch.int64
+    assert found['labels'].tolist() == [3, 9]
+
+
+@pytest.mark.parametrize('batch', [dict(inputs=IMAGES), dict(inputs=IMAGES, labels=[3, 400])])
+def test_an_unconditional_network_gets_no_labels(batch):
+    assert DataPreprocessor()(batch)['labels'] is None
+
+
+def test_the_batch_is_left_as_it_was():
+    images = IMAGES.clone()
+    batch = dict(inputs=images, labels=[1, 2])
+    DataPreprocessor(num_classes=10)(batch)
+    assert batch == dict(inputs=images, labels=[1, 2])
+    assert torch.equal(images, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ('batch', 'match'),
+    [
+        (dict(inputs=IMAGES.float()), r'must be uint8 images 0\.\.255, not torch.float32'),
+        (
+            dict(inputs=IMAGES.expand(-1, 3, -1, -1)),
+            'images of 1 channels, and the data set gives 3',
+        ),
+        (dict(inputs=IMAGES[:, :, 2:]), '8 x 8 pixels, and the data set gives 6 x 8'),
+        (dict(inputs=IMAGES), 'has 10 classes, and the data set gives no labels'),
+        (dict(inputs=IMAGES, labels=[0, 10]), 'Label 10 is out of range.* 10 classes, 0 to 9'),
+        (dict(inputs=IMAGES, labels=[-1, 0]), 'Label -1 is out of range'),
+    ],
+)
+def test_refuses(batch, match):
+    with pytest.raises(InputError, match=match):
+        DataPreprocessor(num_classes=10, channels=1, image_size=8)(batch)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_one_byte_a_pixel_crosses_to_the_device():
+    found = DataPreprocessor(num_classes=10).cuda()(dict(inputs=IMAGES, labels=[3, 9]))
+    assert found['inputs'].is_cuda
+    assert torch.equal(found['inputs'].cpu(), to_unit_range(IMAGES))

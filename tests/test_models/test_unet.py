@@ -1,0 +1,189 @@
+"""The U-Net: the reference's outputs, the released layouts, and what it refuses."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from mmagic_cm.errors import InputError
+from mmagic_cm.models import ADMUNet
+from mmagic_cm.models.unet import AttentionBlock, timestep_embedding
+
+TINY = dict(
+    image_size=8,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_resolutions=(4,),
+    in_channels=1,
+    out_channels=1,
+)
+GOLDENS = ['unet_tiny_cond', 'unet_tiny_uncond', 'unet_tiny_plain']
+
+
+def build_recorded(recorded, fill):
+    """The network of a file of reference numbers, with the weights of its recipe."""
+    config = json.loads(str(recorded['config']))
+    factors = config.pop('attention_resolutions')
+    pixels = [config['image_size'] // factor for factor in factors]
+    return fill(ADMUNet(**config, attention_resolutions=pixels), int(recorded['seed']))
+
+
+@pytest.mark.parametrize('name', GOLDENS)
+def test_rows_of_the_reference(name, goldens, fill):
+    recorded = goldens(name)
+    network = build_recorded(recorded, fill)
+    assert [*network.state_dict()] == recorded['state_keys'].tolist()
+    with torch.no_grad():
+        found = network(recorded['x'], recorded['timesteps'], recorded.get('labels'))
+    torch.testing.assert_close(found, recorded['output'], rtol=1e-5, atol=1e-5)
+
+
+def to_guided_diffusion_order(block: AttentionBlock) -> None:
+    """Permute the channels of qkv from (three, heads, dim) to (heads, three, dim)."""
+    for tensor in (block.qkv.weight, block.qkv.bias):
+        split = tensor.data.unflatten(0, (3, block.num_heads, -1))
+        tensor.data = split.transpose(0, 1).flatten(0, 2).contiguous()
+
+
+@pytest.mark.parametrize('name', GOLDENS)
+def test_another_order_of_the_heads_would_be_seen(name, goldens, fill):
+    """A wrong order loads silently and gives right-shaped garbage: the rows above must notice."""
+    recorded = goldens(name)
+    network = build_recorded(recorded, fill)
+    for module in network.modules():
+        if isinstance(module, AttentionBlock):
+            to_guided_diffusion_order(module)
+    with torch.no_grad():
+        found = network(recorded['x'], recorded['timesteps'], recorded.get('labels'))
+    assert (found - recorded['output']).abs().max() > 1e-2
+
+
+def test_attention_by_its_formula():
+    heads, dim, n, size = 3, 32, 2, 4
+    block = AttentionBlock(heads * dim, heads, -1, norm_groups=32)
+    nn.init.normal_(block.proj_out.weight, std=0.1)
+    x = torch.randn(n, heads * dim, size, size)
+    qkv = block.qkv(block.norm(x)).flatten(2)
+    outputs = []
+    for head in range(heads):
+        # q, k and v are thirds of the channels; within each, heads follow one another.
+        q, k, v = (qkv[:, (part * heads + head) * dim :][:, :dim] for part in range(3))
+        weights = (q.transpose(1, 2) @ k / dim**0.5).softmax(-1)
+        outputs.append(v @ weights.transpose(1, 2))
+    expected = x + block.proj_out(torch.cat(outputs, 1).reshape(x.shape))
+    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['imagenet64', 'lsun256'])
+def test_released_layout(name, data):
+    recorded = json.loads((data / 'goldens/checkpoint_layouts.json').read_text())[name]
+    args = recorded['args']
+    with torch.device('meta'):
+        network = ADMUNet(
+            image_size=args['image_size'],
+            model_channels=args['num_channels'],
+            num_res_blocks=args['num_res_blocks'],
+            num_head_channels=args['num_head_channels'],
+            attention_resolutions=tuple(map(int, args['attention_resolutions'].split(','))),
+            num_classes=1000 if args['class_cond'] else None,
+            use_scale_shift_norm=args['use_scale_shift_norm'],
+            resblock_updown=args['resblock_updown'],
+        )
+    found = {key: list(value.shape) for key, value in network.state_dict().items()}
+    assert list(found.items()) == list(recorded['state_dict'].items())  # in order
+    assert sum(p.numel() for p in network.parameters()) == recorded['parameters']
+    assert not list(network.buffers())
+
+
+def test_defaults_are_those_of_imagenet64(data):
+    recorded = json.loads((data / 'goldens/checkpoint_layouts.json').read_text())['imagenet64']
+    with torch.device('meta'):
+        network = ADMUNet(64, 192, 3, num_classes=1000, num_head_channels=64)
+    assert [*network.state_dict()] == [*recorded['state_dict']]
+
+
+@pytest.mark.parametrize('settings', [{}, dict(use_scale_shift_norm=False, resblock_updown=False)])
+def test_starts_as_zero(settings):
+    network = ADMUNet(**TINY, **settings)
+    assert torch.equal(
+        network(torch.randn(2, 1, 8, 8), torch.tensor([1095.5, -1553.0])), torch.zeros(2, 1, 8, 8)
+    )
+
+
+def test_uses_timestep_and_label(fill):
+    network = fill(ADMUNet(**TINY, num_classes=10))
+    x = torch.randn(1, 1, 8, 8).expand(4, -1, -1, -1)
+    timesteps = torch.tensor([100.0, 100.0, 101.0, 100.0])
+    found = network(x, timesteps, torch.tensor([3, 4, 3, 3]))
+    torch.testing.assert_close(found[0], found[3])
+    assert (found[0] - found[1]).abs().max() > 1e-3
+    assert (found[0] - found[2]).abs().max() > 1e-4
+
+
+def test_timestep_embedding():
+    found = timestep_embedding(torch.tensor([0.0, 2.5, -1553.652]), 6)
+    frequencies = torch.tensor([1e4 ** (-i / 3) for i in range(3)])
+    angles = torch.tensor([0.0, 2.5, -1553.652])[:, None] * frequencies
+    torch.testing.assert_close(found, torch.cat([angles.cos(), angles.sin()], 1))
+    assert timestep_embedding(torch.tensor([1.0]), 7).shape == (1, 7)
+
+
+@pytest.mark.parametrize('num_classes', [None, 10])
+def test_recomputing_changes_no_gradient(num_classes, fill):
+    gradients = []
+    labels = None if num_classes is None else torch.tensor([1, 2])
+    x, timesteps = torch.randn(2, 1, 8, 8), torch.tensor([100.0, -3.0])
+    for use_checkpoint in (False, True):
+        network = fill(ADMUNet(**TINY, num_classes=num_classes, use_checkpoint=use_checkpoint))
+        network(x, timesteps, labels).square().sum().backward()
+        gradients.append([p.grad for p in network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert all(gradient.abs().sum() > 0 for gradient in gradients[0])
+
+
+def test_the_embedding_stays_in_float32_under_autocast(fill):
+    """bfloat16 near 1095 steps by 8: neighbouring noise levels would fall together."""
+    network = fill(ADMUNet(**TINY))
+    seen = {}
+    for name in ('time_embed', 'input_blocks'):
+        module = getattr(network, name)
+        module = module[0][0] if name == 'input_blocks' else module
+        module.register_forward_hook(lambda m, i, out, name=name: seen.update({name: out.dtype}))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        network(torch.randn(1, 1, 8, 8), torch.tensor([1095.5]))
+    assert seen == dict(time_embed=torch.float32, input_blocks=torch.bfloat16)
+
+
+def test_dropout_is_for_training():
+    network = ADMUNet(**TINY, dropout=0.5)
+    assert sum(isinstance(m, nn.Dropout) and m.p == 0.5 for m in network.modules()) == sum(
+        hasattr(m, 'out_layers') for m in network.modules()
+    )
+
+
+@pytest.mark.parametrize(
+    ('settings', 'match'),
+    [
+        (dict(channel_mult=None), 'no usual channel_mult for image_size 8'),
+        (dict(image_size=9), 'image_size 9 cannot be halved 1 times'),
+        (dict(norm_groups=48), r'norm_groups 48 must divide all the widths \[32, 64\]'),
+        (dict(num_heads=5), '64 channels cannot be split'),
+        (dict(num_head_channels=48), '64 channels cannot be split'),
+        (dict(num_head_channels=128), '64 channels cannot be split'),
+    ],
+)
+def test_refuses(settings, match):
+    with pytest.raises(InputError, match=match):
+        ADMUNet(**{**TINY, **settings})
+
+
+@pytest.mark.parametrize(
+    ('num_classes', 'labels', 'match'),
+    [(None, torch.tensor([0]), 'takes no labels'), (10, None, 'give labels of 10 classes')],
+)
+def test_labels_exactly_where_conditional(num_classes, labels, match):
+    network = ADMUNet(**TINY, num_classes=num_classes)
+    with pytest.raises(InputError, match=match):
+        network(torch.zeros(1, 1, 8, 8), torch.zeros(1), labels)

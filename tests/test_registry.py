@@ -1,0 +1,118 @@
+"""Names in configs: ours first, MMEngine's next, and a hint for the mistyped."""
+
+import pytest
+import torch
+from mmengine import DefaultScope
+from mmengine.model import BaseDataPreprocessor
+
+from mmagic_cm import registry
+from mmagic_cm.diffusion.distances import PseudoHuber, l2
+from mmagic_cm.errors import InputError, closest, run_cli
+from mmagic_cm.registry import DIFFUSION_SAMPLERS, DISTANCES, MODELS, OPTIMIZERS, resolve
+
+
+@pytest.mark.parametrize(
+    ('name', 'known'),
+    [
+        ('MODELS', 'ConsistencyModel'),
+        ('MODELS', 'ADMUNet'),
+        ('DATASETS', 'DigitsDataset'),
+        ('TRANSFORMS', 'PackImage'),
+        ('HOOKS', 'CurriculumHook'),
+        ('DIFFUSION_SAMPLERS', 'MultistepSampler'),
+        ('CURRICULA', 'GrowingCurriculum'),
+        ('WEIGHTINGS', 'truncated-snr'),
+        ('DISTANCES', 'pseudo-huber'),
+        ('PARAMETERIZATIONS', 'edm'),
+    ],
+)
+def test_names_are_found_and_mistyped_ones_answered(name, known):
+    kind = getattr(registry, name)
+    assert kind.get(known) is not None
+    typo = known[:-1] + '_'
+    with pytest.raises(InputError, match=f"'{typo}' is not a registered .*Did you mean '{known}'"):
+        kind.get(typo)
+
+
+def test_a_name_like_nothing_lists_what_there_is():
+    with pytest.raises(InputError) as error:
+        DISTANCES.get('xyzzy')
+    assert 'Did you mean' not in str(error.value)
+    assert str(error.value).endswith('Known: l1, l2, l2-32, pseudo-huber.')
+
+
+def test_mmengines_own_names_are_found_too():
+    assert OPTIMIZERS.get('Adam') is torch.optim.Adam
+    assert MODELS.get('BaseDataPreprocessor') is BaseDataPreprocessor
+    with pytest.raises(InputError, match=r"'Adamm' is not a registered optimizer\.$"):
+        OPTIMIZERS.get('Adamm')
+
+
+def test_bare_names_are_ours_whatever_scope_is_left_behind():
+    """MMagic's inferencer leaves its scope to the process, and has a DataPreprocessor too."""
+    from mmagic_cm.models import DataPreprocessor
+
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        assert type(MODELS.build(dict(type='DataPreprocessor'))) is DataPreprocessor
+        nested = MODELS.build(
+            dict(
+                type='ConsistencyTraining',
+                curriculum=dict(type='FixedCurriculum', target_ema=0.5, num_scales=3),
+            )
+        )
+    assert nested.target_ema(0, 1) == 0.5
+
+
+def test_build_leaves_the_config_as_it_was():
+    config = dict(type='HeunSampler', num_steps=3)
+    DIFFUSION_SAMPLERS.build(config)
+    assert config == dict(type='HeunSampler', num_steps=3)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'config', 'match'),
+    [
+        (DIFFUSION_SAMPLERS, dict(type='HeunSampler', steps=3), "HeunSampler:.*'steps'"),
+        (MODELS, dict(type='ADMUNet', image_size=8), "ADMUNet:.*'model_channels'"),
+        (MODELS, dict(type='ConsistencyModel', netwrok=1), 'ConsistencyModel:'),
+    ],
+)
+def test_arguments_that_do_not_fit(kind, config, match):
+    with pytest.raises(InputError, match=match):
+        kind.build(config)
+
+
+def test_resolve():
+    assert resolve(DISTANCES, 'l2') is l2  # a function
+    assert isinstance(resolve(DISTANCES, 'pseudo-huber'), PseudoHuber)  # a class: its defaults
+    assert resolve(DISTANCES, dict(type='pseudo-huber', c=0.5)).c == 0.5
+    own = object()
+    assert resolve(DISTANCES, own) is own
+    assert resolve(DISTANCES, None) is None
+
+
+def test_closest():
+    assert closest('sher', ['shear', 'blur']) == " Did you mean 'shear'? Known: blur, shear."
+    assert closest('zzz', ['b', 'a']) == ' Known: a, b.'
+
+
+def test_command_lines_say_one_sentence_and_fail(capsys):
+    def wrong():
+        raise InputError('This is wrong: do that.')
+
+    with pytest.raises(SystemExit) as end:
+        run_cli(wrong)
+    assert end.value.code == 1
+    assert capsys.readouterr().err == 'error: This is wrong: do that.\n'
+    # A defect of ours keeps its traceback.
+    with pytest.raises(ZeroDivisionError):
+        run_cli(lambda: 1 / 0)
+
+
+def test_argument_mistyped_behind_settings_is_refused():
+    with pytest.raises(InputError, match=r"'p_maen'.*Did you mean 'p_mean'"):
+        MODELS.build(dict(type='EasyConsistencyTuning', p_maen=1.0))
+
+
+def test_argument_of_a_parent_is_accepted():
+    assert MODELS.build(dict(type='EasyConsistencyTuning', sigma_data=0.3)).sigma_data == 0.3
