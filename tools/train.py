@@ -81,6 +81,8 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
 def join_processes(cfg: Config) -> None:
     """Let the processes of a launcher find each other without GPUs, which MMEngine asks for."""
+    if cfg.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise InputError('--launcher pytorch is for processes that torchrun has started.')
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg.device_ids = None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from numpy.core.multiarray import _reconstruct, scalar
 
 from ..errors import InputError
@@ -33,7 +33,7 @@ _ALLOWED = [
     (scalar, 'numpy._core.multiarray.scalar'),
     np.ndarray,
     np.dtype,
-    *(type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', 'u8', 'bool')),
+    *{type(np.dtype(kind)) for kind in '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']},
 ]
 
 
@@ -58,13 +58,13 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
         with torch.serialization.safe_globals(_ALLOWED):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split('WeightsUnpickler error: ')[-1].split('\n')[0]
+        reason = str(error).split('WeightsUnpickler error: ')[-1].strip().split('\n')[0]
         raise InputError(
             f'{path} is refused: it is no checkpoint, or holds more than tensors, and loading it '
             f'could run code ({reason}).'
         ) from error
     except Exception as error:  # a damaged file can break the reader anywhere
-        reason = str(error).split('\n')[0]
+        reason = f'{type(error).__name__}: {error}'.split('\n')[0]
         raise InputError(
             f'{path} cannot be read: it is cut short or no checkpoint ({reason}).'
         ) from error
@@ -103,5 +103,8 @@ def register_safe_loaders() -> None:
     mmengine 0.10.7 cannot read its own checkpoints on torch >= 2.6, and unpickles what it
     downloads. Idempotent; our command lines, ``init_model`` and ``TrainingInfoHook`` call it.
     """
-    CheckpointLoader.register_scheme('', load_from_local, force=True)
-    CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
+    register_scheme = mmengine_checkpoint.CheckpointLoader.register_scheme
+    register_scheme('', load_from_local, force=True)
+    register_scheme(('http://', 'https://'), load_from_http, force=True)
+    # What torchvision://, open-mmlab:// and mmcls:// call with the address of their file.
+    mmengine_checkpoint.load_from_http = load_from_http

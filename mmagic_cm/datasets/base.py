@@ -1,9 +1,12 @@
 """What all image data sets share."""
 
 import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmengine.dataset import BaseDataset
+
+from ..registry import TRANSFORMS, resolve
 
 
 class ImageDataset(BaseDataset):
@@ -15,7 +18,15 @@ class ImageDataset(BaseDataset):
 
     Subclasses write ``load_data_list``: a list of dicts with ``img`` (uint8 (H, W, C)) or what a
     transform loads it from, and ``gt_label`` where there are classes.
+
+    Args:
+        pipeline: Transforms: configs, whose bare names are ours, or callables.
+        **settings: Of MMEngine's ``BaseDataset``.
     """
+
+    def __init__(self, pipeline: Sequence[dict | Callable] = (), **settings) -> None:
+        pipeline = [resolve(TRANSFORMS, transform) for transform in pipeline]
+        super().__init__(pipeline=pipeline, **settings)
 
     def prepare_data(self, draw: int | tuple[int, Any]) -> dict:
         """One image through the pipeline."""

@@ -1,7 +1,8 @@
 """The training loop that resumes at the batch where it stopped."""
 
 from mmengine.dist import get_world_size
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
 from ..datasets.samplers import ResumableSampler
 from ..errors import InputError
@@ -16,10 +17,14 @@ class ResumableIterLoop(IterBasedTrainLoop):
     ``val_interval`` and the others of ``IterBasedTrainLoop``.
     """
 
-    def __init__(self, *args, **settings) -> None:
-        super().__init__(*args, **settings)
-        # MMEngine's iterator, whose workers would live through the run beside those of our own.
-        self.dataloader_iterator = None
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, **settings) -> None:
+        if isinstance(dataloader, dict):
+            per_rank = runner._randomness_cfg.get('diff_rank_seed', False)
+            dataloader = runner.build_dataloader(dataloader, runner.seed, per_rank)
+        # MMEngine's constructor starts to read what it is given: from the first draw, and with
+        # workers that would live as long as the run. Here it is given a loader without workers.
+        super().__init__(runner, DataLoader(dataloader.dataset), **settings)
+        self.dataloader, self.dataloader_iterator = dataloader, None
 
     def run(self):
         """Train to ``max_iters`` from wherever the run is."""

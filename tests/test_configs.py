@@ -1,0 +1,98 @@
+"""Every config file: what it says, and that it builds."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmagic_cm import datasets, engine  # noqa: F401  what configs name
+from mmagic_cm.apis import load_config
+from mmagic_cm.models import ConsistencyModel
+from mmagic_cm.registry import DATASETS, HOOKS, MODELS
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+FILES = sorted(CONFIGS.rglob('*.py'))
+LEAVES = [path for path in FILES if '_base_' not in path.parts]
+
+
+def parametrize(paths):
+    return pytest.mark.parametrize('path', paths, ids=lambda path: str(path.relative_to(CONFIGS)))
+
+
+def leaf_values(value, path: str = '') -> list[tuple[str, object]]:
+    """All plain values of a nested config with their paths."""
+    if isinstance(value, dict):
+        return [pair for key in value for pair in leaf_values(value[key], f'{path}.{key}')]
+    if isinstance(value, list | tuple):
+        return [pair for item in value for pair in leaf_values(item, path)]
+    return [(path, value)]
+
+
+def test_there_are_leaves():
+    names = {path.name for path in LEAVES}
+    assert {f'{kind}_1xb96-digits-8x8.py' for kind in ('ect', 'ict', 'ct', 'edm')} <= names
+
+
+@parametrize(FILES)
+def test_no_file_imports_anything(path):
+    # MMEngine 0.10.7 takes `import math` for a sign that the whole file is of its other style.
+    imports = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert imports == []
+
+
+@parametrize(FILES)
+def test_values_are_values(path):
+    for name, value in leaf_values(Config.fromfile(path).to_dict()):
+        if isinstance(value, str):
+            assert not re.fullmatch(r'\s*[\d.eE+-]+(\s*,\s*[\d.eE+-]+)*\s*', value), name
+
+
+@parametrize(LEAVES)
+def test_leaves_are_short(path):
+    assert len(path.read_text().splitlines()) <= 30
+
+
+@parametrize(LEAVES)
+def test_model_builds(path):
+    cfg = load_config(path)
+    # After MMagic's inferencer has run, bare names without it would be MMagic's.
+    assert cfg.model._scope_ == 'mmagic_cm'
+    assert cfg.default_scope == 'mmagic_cm'
+    with torch.device('meta'):
+        denoiser = MODELS.build(cfg.model.denoiser)
+    model = MODELS.build({**cfg.model, 'denoiser': denoiser})
+    assert isinstance(model, ConsistencyModel)
+    assert (model.objective is not None) == ('train_cfg' in cfg)
+
+
+@parametrize(LEAVES)
+def test_name_says_what_is_inside(path):
+    match = re.fullmatch(r'.+_(\d+)xb(\d+)-.*?(\d+)x\3', path.stem)
+    assert match, path.stem
+    cfg = load_config(path)
+    assert cfg.model.denoiser.network.image_size == int(match[3])
+    if 'train_cfg' in cfg:
+        assert cfg.train_dataloader.batch_size == int(match[2])
+        assert cfg.auto_scale_lr.base_batch_size == int(match[1]) * int(match[2])
+
+
+@parametrize([path for path in LEAVES if 'digits' in path.name])
+def test_data_and_hooks_build_and_fit_the_model(path):
+    cfg = load_config(path)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    image, network = dataset[0]['inputs'], cfg.model.denoiser.network
+    assert image.dtype == torch.uint8
+    assert image.shape == (network.in_channels, network.image_size, network.image_size)
+    if network.num_classes is not None:
+        assert network.num_classes == len(dataset.metainfo['classes'])
+    hooks = [HOOKS.build(hook) for hook in cfg.custom_hooks]
+    assert any(isinstance(hook, engine.CurriculumHook) for hook in hooks)
+    # The log reads what TrainingInfoHook has gathered: both at the same iterations.
+    assert cfg.default_hooks.logger.interval == cfg.default_hooks.runtime_info.interval

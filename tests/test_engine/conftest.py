@@ -1,0 +1,156 @@
+"""A tiny model on the digits, trained by MMEngine's own Runner."""
+
+import json
+import math
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmagic_cm.apis import load_config
+
+CONFIGS = Path(__file__).parents[2] / 'configs/consistency_models'
+TINY = {
+    'model.denoiser.network.model_channels': 8,
+    'model.denoiser.network.channel_mult': (1,),
+    'model.denoiser.network.norm_groups': 4,
+    'train_dataloader.batch_size': 8,
+    'train_dataloader.dataset.serialize_data': False,  # which collects garbage, for 0.2 s
+    'default_hooks.logger.interval': 2,
+    'default_hooks.runtime_info.interval': 2,
+    'log_level': 'ERROR',
+}
+# `total_steps` is 8 in most tests: the curricula go through several stages of them.
+OBJECTIVES = dict(
+    edm=dict(type='DenoisingScoreMatching'),
+    ct=dict(
+        type='ConsistencyTraining',
+        curriculum=dict(type='GrowingCurriculum', start_scales=2, end_scales=40, start_ema=0.9),
+    ),
+    ict=dict(
+        type='ImprovedConsistencyTraining',
+        curriculum=dict(type='DoublingCurriculum', start_scales=4, end_scales=16),
+    ),
+    ect=dict(
+        type='StagedObjective',
+        stages=[
+            (0.5, dict(type='DenoisingScoreMatching')),
+            (1.0, dict(type='EasyConsistencyTuning')),
+        ],
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def fast_config_text(monkeypatch):
+    """Formatting a config takes yapf 0.2 s, each time that one is saved."""
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: str(config.to_dict())))
+
+
+@pytest.fixture
+def trainer(tmp_path) -> Callable[..., Runner]:
+    """Build a Runner; arguments say what differs from a small run of 8 iterations."""
+
+    def build(objective='ict', *hooks, work_dir='run', max_iters=8, custom_hooks=None, **options):
+        cfg = load_config(CONFIGS / 'edm_1xb96-digits-8x8.py')
+        cfg.merge_from_dict(TINY)
+        named = isinstance(objective, str)
+        cfg.model.objective = OBJECTIVES[objective] if named else objective
+        cfg.train_cfg.max_iters = max_iters
+        cfg.custom_hooks = [dict(type='CurriculumHook'), dict(type='EMAHook', rates=(0.5, 0.9))]
+        cfg.custom_hooks += custom_hooks or []
+        # MMEngine's logs and message hubs are global, by this name.
+        cfg.experiment_name = uuid.uuid4().hex
+        cfg.work_dir = str(tmp_path / work_dir)
+        cfg.merge_from_dict({key.replace('__', '.'): value for key, value in options.items()})
+        runner = Runner.from_cfg(cfg)
+        for hook in hooks:
+            runner.register_hook(hook, priority='LOWEST')
+        return runner
+
+    return build
+
+
+class AfterEach(Hook):
+    """Keep what ``look(runner, batch, outputs)`` returns after each iteration."""
+
+    def __init__(self, look: Callable) -> None:
+        self.look = look
+        self.seen: list = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append(self.look(runner, data_batch, outputs))
+
+
+class AtStart(AfterEach):
+    """Keep what ``look(runner)`` returns once all other hooks have begun."""
+
+    def before_train(self, runner):
+        self.seen.append(self.look(runner))
+
+    def after_train_iter(self, *args, **settings):
+        pass
+
+
+class Poison(Hook):
+    """Spoil a weight after so many iterations, as a diverging step does."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iteration:
+            next(runner.model.denoiser.parameters()).data.fill_(math.nan)
+
+
+@pytest.fixture(scope='session')
+def poison() -> type[Poison]:
+    return Poison
+
+
+@pytest.fixture(scope='session')
+def after_each() -> type[AfterEach]:
+    return AfterEach
+
+
+@pytest.fixture(scope='session')
+def at_start() -> type[AtStart]:
+    return AtStart
+
+
+@pytest.fixture(scope='session')
+def snapshot() -> Callable:
+    """Copy the state of a module."""
+    return lambda module: {name: t.detach().clone() for name, t in module.state_dict().items()}
+
+
+@pytest.fixture(scope='session')
+def equal() -> Callable[[object, object], bool]:
+    """Compare nested dicts and lists with tensors in them, to the last bit."""
+
+    def same(a, b) -> bool:
+        if torch.is_tensor(a):
+            return torch.is_tensor(b) and a.dtype == b.dtype and torch.equal(a, b)
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        if isinstance(a, list | tuple):
+            return len(a) == len(b) and all(map(same, a, b))
+        return a == b
+
+    return same
+
+
+@pytest.fixture(scope='session')
+def read_log() -> Callable[[Runner], list[dict]]:
+    """Read the JSON lines that a run has logged."""
+
+    def read(runner: Runner) -> list[dict]:
+        text = (Path(runner.log_dir) / 'vis_data/scalars.json').read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    return read

@@ -1,0 +1,192 @@
+"""Stopped and resumed equals never stopped, to the last bit, without reading a past batch again."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from mmagic_cm.checkpoints import read_checkpoint
+from mmagic_cm.datasets import DigitsDataset
+from mmagic_cm.errors import InputError
+
+STEPS, STOP, BATCH = 8, 3, 8
+FLIP = [dict(type='RandomFlip'), dict(type='PackImage')]
+# Checkpoints at 3, 6 and 8; the second stage of `ect` begins at 4, after the stop.
+CASES = dict(
+    edm=('edm', {}),
+    ct=('ct', {}),
+    ict=('ict', {}),
+    ect=('ect', {}),
+    ct_with_dropout=('ct', dict(model__denoiser__network__dropout=0.3)),
+    ict_with_flips=('ict', dict(train_dataloader__dataset__pipeline=FLIP)),
+    ict_with_workers=(
+        'ict',
+        dict(train_dataloader__dataset__pipeline=FLIP, train_dataloader__num_workers=1),
+    ),
+    ict_without_a_seed=('ict', dict(randomness__seed=None)),
+    # 8 steps of 2 batches, stopped after the third.
+    ct_accumulating=('ct', dict(optim_wrapper__accumulative_counts=2)),
+)
+
+
+class Interrupt(Hook):
+    """A user's Ctrl-C after so many iterations."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iteration:
+            raise KeyboardInterrupt
+
+
+def lasting(path: Path) -> dict:
+    """What a checkpoint holds beside the time of day."""
+    checkpoint = read_checkpoint(path)
+    meta = {key: checkpoint['meta'][key] for key in ('iter', 'epoch', 'seed', 'dataset_meta')}
+    names = 'state_dict', 'emas', 'optimizer', 'param_schedulers'
+    return dict(meta=meta) | {name: checkpoint[name] for name in names}
+
+
+def look(runner, batch, outputs) -> tuple:
+    """What an iteration saw: its batch, its loss and its learning rate."""
+    return batch, outputs['loss'].detach(), runner.optim_wrapper.get_lr()['lr']
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_resumed_run_equals_the_uninterrupted_one(trainer, after_each, equal, case):
+    objective, options = CASES[case]
+    accumulate = options.get('optim_wrapper__accumulative_counts', 1)
+    stop, steps = STOP * accumulate, STEPS * accumulate
+    options = options | dict(max_iters=steps, default_hooks__checkpoint__interval=stop)
+
+    whole = after_each(look)
+    run = trainer(objective, whole, work_dir='whole', **options)
+    run.train()
+
+    rest = after_each(look)
+    resumed = trainer(
+        objective,
+        rest,
+        work_dir='resumed',
+        resume=True,
+        load_from=f'{run.work_dir}/iter_{stop}.pth',
+        **options,
+    )
+    resumed.train()
+
+    assert len(rest.seen) == steps - stop
+    assert equal(rest.seen, whole.seen[stop:])
+    last = f'iter_{steps}.pth'
+    saved, expected = lasting(f'{resumed.work_dir}/{last}'), lasting(f'{run.work_dir}/{last}')
+    for part in expected:
+        assert equal(saved[part], expected[part]), part
+    # Not equal by standing still.
+    assert not equal(lasting(f'{run.work_dir}/iter_{stop}.pth')['emas'], expected['emas'])
+    assert any(name.startswith('target.') for name in saved['state_dict']) == (objective == 'ct')
+
+
+def test_auto_resumes_after_an_interruption(trainer, after_each, equal):
+    options = dict(work_dir='whole', default_hooks__checkpoint__interval=STOP)
+    run = trainer('ct', **options)
+    run.train()
+    expected = lasting(f'{run.work_dir}/iter_8.pth')
+
+    options['work_dir'] = 'interrupted'
+    with pytest.raises(KeyboardInterrupt):
+        trainer('ct', Interrupt(STOP + 2), **options).train()
+    rest = after_each(lambda runner, *_: runner.iter)
+    resumed = trainer('ct', rest, resume=True, **options)
+    resumed.train()
+    assert rest.seen == [*range(STOP, STEPS)]
+    assert equal(lasting(f'{resumed.work_dir}/iter_8.pth'), expected)
+
+
+def test_auto_starts_where_there_is_nothing_to_resume(trainer):
+    runner = trainer('ict', resume=True, max_iters=2)
+    runner.train()
+    assert runner.iter == 2
+
+
+def test_a_finished_run_has_nothing_to_do(trainer, after_each):
+    trainer('ict', max_iters=2).train()
+    watch = after_each(lambda *_: None)
+    trainer('ict', watch, resume=True, max_iters=2).train()
+    assert watch.seen == []
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_past_batches_are_not_read_again(trainer, monkeypatch, tmp_path, workers):
+    first = trainer('ict', work_dir='first', max_iters=STOP)
+    first.train()
+
+    # In a file, since workers are processes of their own.
+    log = tmp_path / 'draws'
+    prepare = DigitsDataset.prepare_data
+
+    def noting(self, draw):
+        with log.open('a') as file:
+            file.write(f'{draw[1][1]}\n')
+        return prepare(self, draw)
+
+    monkeypatch.setattr(DigitsDataset, 'prepare_data', noting)
+    trainer(
+        'ict',
+        resume=True,
+        load_from=f'{first.work_dir}/iter_{STOP}.pth',
+        train_dataloader__num_workers=workers,
+    ).train()
+    draws = [int(line) for line in log.read_text().split()]
+    expected = range(STOP * BATCH, STEPS * BATCH)
+    # Workers read two batches ahead.
+    assert draws[: len(expected)] == [*expected]
+    assert len(draws) <= len(expected) + 2 * workers * BATCH
+
+
+def test_the_seed_of_the_checkpoint_holds(trainer, equal):
+    run = trainer('ict', work_dir='whole', default_hooks__checkpoint__interval=STOP)
+    run.train()
+    path = f'{run.work_dir}/iter_{STOP}.pth'
+    resumed = trainer('ict', resume=True, load_from=path, randomness__seed=77)
+    resumed.train()
+    last = [lasting(f'{runner.work_dir}/iter_8.pth') for runner in (run, resumed)]
+    assert equal(*last)
+
+
+def test_grids_do_not_disturb_training(trainer, equal):
+    grid = dict(type='SampleGridHook', interval=1, num_rows=1, num_columns=1)
+    ends = []
+    for hooks in [], [grid]:
+        runner = trainer('ct', work_dir=f'{len(hooks)}', custom_hooks=hooks, max_iters=3)
+        runner.train()
+        ends.append(lasting(f'{runner.work_dir}/iter_3.pth'))
+    assert equal(*ends)
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'message'),
+    [
+        (dict(model__denoiser__network__model_channels=16), 'does not fit this model'),
+        (dict(load_from='/nowhere/iter_1.pth'), 'no checkpoint file /nowhere/iter_1.pth'),
+    ],
+)
+def test_bad_checkpoints_are_named(trainer, wanted, message):
+    first = trainer('ict', work_dir='first', max_iters=1)
+    first.train()
+    options = dict(resume=True, load_from=f'{first.work_dir}/iter_1.pth') | wanted
+    with pytest.raises(InputError, match=message):
+        trainer('ict', **options).train()
+
+
+def test_seeds_matter(trainer, equal):
+    ends = []
+    for seed in 0, 1, 0:
+        runner = trainer('ict', max_iters=2, randomness__seed=seed, work_dir=f'run{len(ends)}')
+        runner.train()
+        ends.append(lasting(f'{runner.work_dir}/iter_2.pth')['state_dict'])
+    assert equal(ends[0], ends[2])
+    differ = [name for name in ends[0] if not torch.equal(ends[0][name], ends[1][name])]
+    assert 'denoiser.network.out.2.weight' in differ  # zero at the start

@@ -1,0 +1,150 @@
+"""What a run logs, at what cost, and when it stops by itself."""
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmagic_cm.engine import TrainingInfoHook, training_info_hook
+from mmagic_cm.errors import InputError
+from mmagic_cm.models.statistics import LossByNoiseLevel
+
+FIGURES = {'iter', 'step', 'lr', 'loss', 'iterations_per_s', 'time', 'data_time'}
+BINS = ['loss_sigma<0.1', 'loss_sigma<1', 'loss_sigma<10', 'loss_sigma>10']
+
+
+def loss_of(runner, batch, outputs) -> float:
+    return float(outputs['loss'])
+
+
+@pytest.mark.parametrize(('interval', 'logged'), [(2, [2, 4, 6, 8]), (3, [3, 6])])
+def test_log_holds_the_means_since_the_last_line(trainer, after_each, read_log, interval, logged):
+    watch = after_each(loss_of)
+    runner = trainer(
+        'ict',
+        watch,
+        default_hooks__logger__interval=interval,
+        default_hooks__runtime_info__interval=interval,
+    )
+    runner.train()
+    lines = read_log(runner)
+    assert [line['step'] for line in lines] == logged
+    for line in lines:
+        losses = watch.seen[line['step'] - interval : line['step']]
+        assert line['loss'] == pytest.approx(sum(losses) / interval, rel=1e-5)
+        assert set(line) & set(BINS)
+        assert set(line) - set(BINS) == FIGURES
+
+
+def test_losses_by_noise_level_add_up_to_the_loss(trainer, read_log, monkeypatch):
+    sigmas = []
+    update = LossByNoiseLevel.update
+
+    def noting(self, losses, levels):
+        sigmas.append(levels)
+        update(self, losses, levels)
+
+    monkeypatch.setattr(LossByNoiseLevel, 'update', noting)
+    runner = trainer('ict', max_iters=2)
+    runner.train()
+    [line] = read_log(runner)
+    sigmas = torch.cat(sigmas)
+    counts = torch.histc(sigmas.log10(), 4, -2, 2)  # edges 0.1, 1, 10
+    assert counts.sum() == len(sigmas) == 16
+    total = sum(line.get(name, 0) * count for name, count in zip(BINS, counts, strict=True))
+    assert float(total) / 16 == pytest.approx(line['loss'], rel=1e-5)
+    assert [name in line for name in BINS] == [bool(count) for count in counts]
+
+
+def test_iterations_per_second_are_counted_by_the_clock(trainer, read_log, monkeypatch):
+    ticks = iter(range(100))
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks) * 0.5)
+    monkeypatch.setattr(training_info_hook, 'time', clock)
+    runner = trainer('edm', max_iters=4)
+    runner.train()
+    # Two iterations between two looks at the clock.
+    assert [line['iterations_per_s'] for line in read_log(runner)] == [4.0, 4.0]
+
+
+def test_figures_are_not_read_before_they_are_logged(trainer):
+    # Nothing can be read from a meta tensor: an attempt raises, as float() does below.
+    runner = trainer('edm')
+    hook = TrainingInfoHook(interval=4)
+    hook.before_train(runner)
+    outputs = dict(loss=torch.ones((), device='meta'))
+    for iteration in range(3):
+        runner.train_loop._iter = iteration
+        hook.after_train_iter(runner, iteration, outputs=outputs)
+    runner.train_loop._iter = 3
+    with pytest.raises((RuntimeError, NotImplementedError), match='meta'):
+        hook.after_train_iter(runner, 3, outputs=outputs)
+
+
+def test_loss_by_noise_level_is_gathered_without_reading():
+    losses, sigmas = (torch.ones(4, device='meta') for _ in range(2))
+    figures = LossByNoiseLevel()
+    figures.update(losses, sigmas)
+    figures.update(losses, sigmas)
+    with pytest.raises((RuntimeError, NotImplementedError), match='meta'):
+        figures.take()
+
+
+@pytest.mark.parametrize('objective', ['ct', 'ict'])
+def test_figures_do_not_change_the_gradient(trainer, monkeypatch, equal, objective):
+    ends = []
+    for update in LossByNoiseLevel.update, lambda *_: None:
+        monkeypatch.setattr(LossByNoiseLevel, 'update', update)
+        runner = trainer(objective, work_dir=f'{len(ends)}', max_iters=3)
+        runner.train()
+        ends.append(runner.model.state_dict())
+    assert equal(*ends)
+
+
+def checkpoints(runner) -> list[str]:
+    return sorted(path.name for path in Path(runner.work_dir).glob('*.pth'))
+
+
+def one_sentence(error: InputError) -> str:
+    message = str(error)
+    assert '\n' not in message
+    assert message.endswith(f'. {training_info_hook.ADVICE}')
+    return message
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(trainer, poison):
+    runner = trainer(
+        'edm',
+        poison(5),
+        default_hooks__runtime_info__interval=1,
+        default_hooks__checkpoint__interval=2,
+    )
+    with pytest.raises(InputError) as caught:
+        runner.train()
+    assert one_sentence(caught.value).startswith('loss is nan at iteration 6. ')
+    assert checkpoints(runner) == ['iter_2.pth', 'iter_4.pth']
+
+
+def test_a_learning_rate_that_is_too_high_stops_the_run(trainer):
+    runner = trainer(
+        'edm', optim_wrapper__optimizer__lr=1e30, default_hooks__runtime_info__interval=1
+    )
+    with pytest.raises(InputError) as caught:
+        runner.train()
+    assert one_sentence(caught.value).startswith(('loss is nan', 'loss is inf'))
+
+
+def test_the_last_reading_comes_at_the_end_of_the_run(trainer, poison):
+    runner = trainer('edm', poison(2), max_iters=3, default_hooks__runtime_info__interval=100)
+    with pytest.raises(InputError, match='at iteration 3'):
+        runner.train()
+    assert checkpoints(runner) == []
+
+
+def test_stock_runtime_info_still_trains(trainer, read_log):
+    runtime_info = dict(type='RuntimeInfoHook', _delete_=True)
+    runner = trainer('ct', max_iters=4, default_hooks__runtime_info=runtime_info)
+    runner.train()
+    assert [line['step'] for line in read_log(runner)] == [2, 4]
+    assert all(math.isfinite(line['loss']) for line in read_log(runner))
