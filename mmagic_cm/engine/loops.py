@@ -24,7 +24,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         # MMEngine's constructor starts to read what it is given: from the first draw, and with
         # workers that would live as long as the run. Here it is given a loader without workers.
         super().__init__(runner, DataLoader(dataloader.dataset), **settings)
-        self.dataloader, self.dataloader_iterator = dataloader, None
+        self.dataloader = dataloader
 
     def run(self):
         """Train to ``max_iters`` from wherever the run is."""

@@ -142,7 +142,7 @@ def hostile(name: str, marker: Path) -> object:
         # From an allowed class to the modules that it uses, by getattr alone.
         'getattr': lambda: Reduced(getattr, HistoryBuffer.__init__, '__globals__'),
         'getattr of a method': lambda: Reduced(getattr, HistoryBuffer, 'register_statistics'),
-        'getattr of a module': lambda: Reduced(getattr, np.ndarray, 'tofile'),
+        'getattr of another class': lambda: Reduced(getattr, np.ndarray, 'mean'),
     }[name]()
 
 
@@ -152,7 +152,7 @@ HOSTILE = (
     'exec',
     'getattr',
     'getattr of a method',
-    'getattr of a module',
+    'getattr of another class',
 )
 WRITERS = dict(
     zip=torch.save,
