@@ -1,6 +1,7 @@
 """Samplers: the trajectories of :mod:`.trajectories`, and classes that hold their settings."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 
-class DiffusionSampler:
+class DiffusionSampler(ABC):
     """A sampling function with its settings, as configs name it.
 
     Attributes:
@@ -54,11 +55,11 @@ class DiffusionSampler:
     sigma_max: float
     clip_denoised: bool = True
 
+    @abstractmethod
     def sample(
         self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
     ) -> torch.Tensor:
         """The trajectory itself."""
-        raise NotImplementedError
 
     def __call__(
         self,

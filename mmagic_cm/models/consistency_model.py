@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..images import to_uint8
 from ..registry import DIFFUSION_SAMPLERS, MODELS, resolve
 from .denoiser import KarrasDenoiser
-from .objectives import Objective
+from .objective import Objective
 from .statistics import LossByNoiseLevel
 
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}

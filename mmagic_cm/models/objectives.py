@@ -1,182 +1,16 @@
-"""What training minimises. Objectives call denoisers D(x, sigma, labels) and own nothing else.
+"""What training minimises. Objectives call denoisers D(x, sigma, labels) and own nothing else."""
 
-``objective.draw(...)`` makes the random part of a step (noise, and noise levels or their indices);
-``objective(...)`` computes one loss a sample from it. ``step`` counts optimizer steps.
-"""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 
 from ..diffusion.distances import PseudoHuber
-from ..diffusion.schedules import Curriculum, DoublingCurriculum, GrowingCurriculum, karras_sigmas
+from ..diffusion.schedules import Curriculum, DoublingCurriculum, GrowingCurriculum
 from ..diffusion.solvers import expand
 from ..diffusion.weightings import discrete_lognormal_probs, lognormal_sigmas
 from ..errors import InputError
-from ..registry import CURRICULA, DISTANCES, MODELS, WEIGHTINGS, resolve
-
-Denoiser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
-Spec = str | dict | Callable
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Clean images with what was drawn for them.
-
-    Attributes:
-        x0: (N, C, H, W) in [-1, 1].
-        labels: (N,) int64, or None.
-        noise: Standard normal, like x0.
-        sigma: (N,) noise levels at which the online network is evaluated.
-        indices: (N,) of ``sigma`` in the grid, where there is one.
-        step: Optimizer steps done.
-        total_steps: Optimizer steps of the whole run.
-    """
-
-    x0: torch.Tensor
-    labels: torch.Tensor | None
-    noise: torch.Tensor
-    sigma: torch.Tensor
-    indices: torch.Tensor | None
-    step: int
-    total_steps: int
-
-    def at(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The noisy images x0 + sigma z at levels (N,)."""
-        return self.x0 + self.noise * expand(sigma, self.x0)
-
-
-class Objective:
-    """The shape that all objectives share.
-
-    Args:
-        distance: 'l1', 'l2', 'l2-32', 'pseudo-huber', a config or a callable ``d(a, b) -> (N,)``.
-        weighting: 'uniform', 'snr', 'snr+1', 'karras', 'truncated-snr', 'inverse-gap', a config
-            or a callable.
-        curriculum: Target EMA rate and number of scales over the run, where there are any.
-        sigma_data: Standard deviation of the data, for weightings that want it.
-        sigma_min: Lowest level of the grid.
-        sigma_max: Highest level of the grid.
-        rho: Curvature of the grid.
-
-    Attributes:
-        needs_target: Whether a target network is to be given.
-        needs_teacher: Whether a teacher is to be given.
-    """
-
-    needs_target = False
-    needs_teacher = False
-
-    def __init__(
-        self,
-        distance: Spec = 'l2',
-        weighting: Spec = 'uniform',
-        curriculum: dict | Curriculum | None = None,
-        sigma_data: float = 0.5,
-        sigma_min: float = 0.002,
-        sigma_max: float = 80.0,
-        rho: float = 7.0,
-    ) -> None:
-        self.distance = resolve(DISTANCES, distance)
-        self.weighting = resolve(WEIGHTINGS, weighting)
-        self.curriculum: Curriculum | None = resolve(CURRICULA, curriculum)
-        self.sigma_data = sigma_data
-        self.sigma_min = sigma_min
-        self.sigma_max = sigma_max
-        self.rho = rho
-
-    def grid(self, step: int, total_steps: int) -> torch.Tensor:
-        """The noise levels (num_scales,) that the curriculum visits at this step."""
-        _, num_scales = self.curriculum(step, total_steps)
-        return karras_sigmas(num_scales, self.sigma_min, self.sigma_max, self.rho)
-
-    def target_ema(self, step: int, total_steps: int) -> float:
-        """The rate mu by which the target network follows; 0 copies the online network."""
-        return self.curriculum(step, total_steps)[0] if self.curriculum else 0.0
-
-    def active(self, step: int, total_steps: int) -> 'Objective':
-        """The objective at work at this step: itself, but for :class:`StagedObjective`."""
-        return self
-
-    def draw(
-        self,
-        x0: torch.Tensor,
-        step: int,
-        total_steps: int,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """The random part of a step: ``noise`` like x0, and ``sigmas`` or ``indices`` (N,)."""
-        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        return dict(noise=noise, **self._draw_levels(x0, step, total_steps, generator))
-
-    def noise_levels(
-        self, draw: dict[str, torch.Tensor], step: int, total_steps: int
-    ) -> torch.Tensor:
-        """The noise levels (N,) of a draw, at which the online network is evaluated."""
-        if 'sigmas' in draw:
-            return draw['sigmas']
-        indices = draw['indices']
-        return self.grid(step, total_steps).to(indices.device)[indices]
-
-    def __call__(
-        self,
-        online: Denoiser,
-        x0: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        *,
-        step: int,
-        total_steps: int,
-        target: Denoiser | None = None,
-        teacher: Denoiser | None = None,
-        **draw: torch.Tensor,
-    ) -> torch.Tensor:
-        """Losses of a batch.
-
-        Args:
-            online: The network that learns.
-            x0: Clean images, (N, C, H, W) in [-1, 1].
-            labels: (N,) int64, or None.
-            step: Optimizer steps done.
-            total_steps: Optimizer steps of the whole run.
-            target: The target network, exactly where ``needs_target``.
-            teacher: The teacher, exactly where ``needs_teacher``.
-            **draw: What :meth:`draw` returns; what is left out is drawn here.
-
-        Returns:
-            (N,) weighted losses.
-        """
-        self._check_roles(target, teacher)
-        if not draw.keys() <= {'noise', 'sigmas', 'indices'}:
-            raise InputError(f'A draw is made of noise, sigmas or indices, not {sorted(draw)}.')
-        if 'noise' not in draw or not {'sigmas', 'indices'} & set(draw):
-            draw = {**self.draw(x0, step, total_steps), **draw}
-        sigma = self.noise_levels(draw, step, total_steps)
-        batch = Batch(x0, labels, draw['noise'], sigma, draw.get('indices'), step, total_steps)
-        with torch.no_grad():
-            next_sigma, reference = self._reference(batch, target or online, teacher)
-        losses = self.distance(online(batch.at(sigma), sigma, labels), reference)
-        return losses * self.weighting(sigma, next_sigma, self.sigma_data)
-
-    def _check_roles(self, target: Denoiser | None, teacher: Denoiser | None) -> None:
-        for role, given, needed in (
-            ('target network', target, self.needs_target),
-            ('teacher', teacher, self.needs_teacher),
-        ):
-            if (given is not None) != needed:
-                verb = 'needs a' if needed else 'does not use the given'
-                raise InputError(f'{type(self).__name__} {verb} {role}.')
-
-    def _draw_levels(
-        self, x0: torch.Tensor, step: int, total_steps: int, generator: torch.Generator | None
-    ) -> dict[str, torch.Tensor]:
-        raise NotImplementedError
-
-    def _reference(
-        self, batch: Batch, target: Denoiser, teacher: Denoiser | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the online output is compared with: images, after their noise level (N,)."""
-        raise NotImplementedError
+from ..registry import MODELS
+from .objective import Batch, Denoiser, Objective, Spec, check_roles
 
 
 @MODELS.register_module()
@@ -329,8 +163,8 @@ class EasyConsistencyTuning(Objective):
 
 
 @MODELS.register_module()
-class StagedObjective(Objective):
-    """Objectives one after another, each with its own count of steps.
+class StagedObjective:
+    """Objectives one after another, each with its own count of steps; called as they are.
 
     Args:
         stages: ``(end, objective)`` with ``end`` the share of the run at which the stage ends,
@@ -360,10 +194,6 @@ class StagedObjective(Objective):
                 return objective, step - begin, end - begin
         return objective, step - begin, max(end - begin, 1)
 
-    def active(self, step: int, total_steps: int) -> Objective:
-        """The objective of the current stage."""
-        return self._stage(step, total_steps)[0]
-
     def curriculum(self, step: int, total_steps: int) -> tuple[float, int]:
         """The curriculum of the current stage."""
         objective, step, total_steps = self._stage(step, total_steps)
@@ -388,7 +218,7 @@ class StagedObjective(Objective):
         self, online, x0, labels=None, *, step, total_steps, target=None, teacher=None, **draw
     ):
         """See :class:`Objective`; a stage is given only what it needs."""
-        self._check_roles(target, teacher)
+        check_roles(self, target, teacher)
         objective, step, total_steps = self._stage(step, total_steps)
         return objective(
             online,
