@@ -28,7 +28,7 @@ def load_config(path: str | Path) -> Config:
         )
     try:
         return Config.fromfile(path)
-    except (SyntaxError, OSError, KeyError, ConfigParsingError) as error:
+    except (SyntaxError, NameError, ImportError, OSError, KeyError, ConfigParsingError) as error:
         raise InputError(f'{path} is no config file that can be read: {error}') from error
 
 

@@ -100,7 +100,11 @@ def test_bad_configs(config, tmp_path):
     config['model']['denoiser']['network']['type'] = 'ADMUnet'
     with pytest.raises(InputError, match=r"'ADMUnet' is not a registered model.*'ADMUNet'"):
         init_model(config, device='cpu')
-    (tmp_path / 'broken.py').write_text('model = dict(')
+
+
+@pytest.mark.parametrize('text', ['model = dict(', 'model = modle'])
+def test_unreadable_config(text, tmp_path):
+    (tmp_path / 'broken.py').write_text(text)
     with pytest.raises(InputError, match=r'broken\.py is no config file that can be read'):
         init_model(tmp_path / 'broken.py', device='cpu')
 
