@@ -48,6 +48,11 @@ export CHECK
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
+# OpenMP's threads wait for each other by spinning. On a core that another program wants, too, that
+# made training 13 times slower (measured with one busy process on two cores); with a short spin, 2
+# to 3 times.
+export GOMP_SPINCOUNT ?= 10000
+
 setup: $(STAMP)  ## make .venv and install the tested set into it (skipped when up to date)
 	@echo 'The set-up in .venv is up to date.'
 
