@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mmagic_cm.checkpoints import read_checkpoint
 from mmagic_cm.diffusion.schedules import GrowingCurriculum
 from mmagic_cm.errors import InputError
 
@@ -65,7 +66,7 @@ def test_target_starts_as_a_copy_of_what_load_from_loaded(trainer, at_start, equ
 
     # The target of the file is another one: a run that starts takes the online network.
     path = f'{first.work_dir}/iter_2.pth'
-    checkpoint = torch.load(path, weights_only=False)
+    checkpoint = read_checkpoint(path)
     for name, tensor in list(checkpoint['state_dict'].items()):
         checkpoint['state_dict'][name.replace('denoiser.', 'target.', 1)] = tensor + 1
     torch.save(checkpoint, path)
