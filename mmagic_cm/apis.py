@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.config.config import ConfigParsingError
 
-from .checkpoints import read_checkpoint, register_safe_loaders, select_weights
+from .checkpoints import register_safe_loaders
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
 from .generation import Labels, choose_labels, draw_images
@@ -92,11 +92,7 @@ def init_model(
     }
     model = MODELS.build(model_config)
     if checkpoint is not None:
-        weights = select_weights(read_checkpoint(checkpoint), ema)
-        try:
-            model.load_state_dict(weights)
-        except InputError as error:
-            raise InputError(f'{checkpoint}: {error}') from error
+        model.load_weights(checkpoint, ema)
     model.precision = precision
     return model.to(device, memory_format=torch.channels_last).eval()
 

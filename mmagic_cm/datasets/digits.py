@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..registry import DATASETS
 from .base import ImageDataset
 
-# In the order of the file; writers do not overlap strongly, so the split is a fair one.
+# The first ones in the order of the file; the rest is for testing.
 NUM_TRAINING = 1400
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from mmengine.dist import get_rank
@@ -113,7 +114,19 @@ class ConsistencyModel(BaseModel):
     def init_weights(self) -> None:
         """Start from ``init_from``, if there is one; MMEngine calls this before it resumes."""
         if self.init_from is not None:
-            self.load_state_dict(select_weights(read_checkpoint(self.init_from)))
+            self.load_weights(self.init_from)
+
+    def load_weights(self, path: str | Path, ema: str | float | None = 'auto') -> None:
+        """Load a checkpoint file; ``ema`` as :func:`~mmagic_cm.checkpoints.select_weights` has it.
+
+        Raises:
+            InputError: The file cannot be read or does not fit; nothing is loaded then.
+        """
+        weights = select_weights(read_checkpoint(path), ema)
+        try:
+            self.load_state_dict(weights)
+        except InputError as error:
+            raise InputError(f'{path}: {error}') from error
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         # MMEngine and MMagic load with strict=False: here every loader is made strict.

@@ -414,3 +414,10 @@ def test_is_registered_under_its_name(tiny_config):
     from mmagic_cm.registry import MODELS
 
     assert isinstance(MODELS.build(tiny_config()), ConsistencyModel)
+
+
+def test_init_from_names_a_file_that_does_not_fit(build_model, tmp_path):
+    torch.save({'denoiser.network.other': torch.zeros(1)}, tmp_path / 'other.pth')
+    model = build_model(init_from=str(tmp_path / 'other.pth'))
+    with pytest.raises(InputError, match=r'other\.pth: The checkpoint does not fit this model'):
+        model.init_weights()
