@@ -34,6 +34,7 @@ def choose_labels(
         model: Tells the number of classes.
         indices: Numbers of the images, (N,).
         labels: One for all, one for each, or None: drawn uniformly, from (seed, i) for image i.
+            -1 means no class, where the network knows that.
         seed: Of the set of images.
 
     Returns:
@@ -60,7 +61,7 @@ def choose_labels(
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise InputError(f'Labels are whole numbers, not {labels.dtype}.')
     labels = labels.to('cpu', torch.int64)
-    check_labels(labels, model.num_classes)
+    check_labels(labels, model.num_classes, model.null_class)
     return labels
 
 

@@ -42,14 +42,14 @@ class Registry(MMEngineRegistry):
         """Refuse arguments that the named class or function does not take."""
         arguments = {key: cfg[key] for key in cfg if key not in {'type', '_scope_'}}
         found = self.get(cfg['type'])
-        try:
-            inspect.signature(found).bind(**arguments)
-        except TypeError as error:
-            raise InputError(f'{cfg["type"]}: {error}.') from error
         known = _parameter_names(found)
         unknown = sorted(arguments.keys() - known)
         if known and unknown:
             raise InputError(f'{cfg["type"]} takes no {unknown[0]!r}.{closest(unknown[0], known)}')
+        try:
+            inspect.signature(found).bind(**arguments)
+        except TypeError as error:
+            raise InputError(f'{cfg["type"]}: {error}.') from error
 
 
 def _parameter_names(target: Callable) -> set[str]:
@@ -79,12 +79,13 @@ DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')
 HOOKS = _child('hook', root.HOOKS, 'engine')
 LOOPS = _child('loop', root.LOOPS, 'engine')
+METRICS = _child('metric', root.METRICS, 'evaluation')
 
 # Nothing of ours in these yet; without a child MMEngine warns at every name it looks up.
 RUNNERS = _child('runner', root.RUNNERS)
 MODEL_WRAPPERS = _child('model wrapper', root.MODEL_WRAPPERS)
 OPTIMIZERS = _child('optimizer', root.OPTIMIZERS)
-OPTIM_WRAPPERS = _child('optimizer wrapper', root.OPTIM_WRAPPERS)
+OPTIM_WRAPPERS = _child('optimizer wrapper', root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS
 )
@@ -92,22 +93,20 @@ PARAM_SCHEDULERS = _child('parameter scheduler', root.PARAM_SCHEDULERS)
 VISUALIZERS = _child('visualizer', root.VISUALIZERS)
 VISBACKENDS = _child('visualizer backend', root.VISBACKENDS)
 LOG_PROCESSORS = _child('log processor', root.LOG_PROCESSORS)
-METRICS = _child('metric', root.METRICS)
 EVALUATOR = _child('evaluator', root.EVALUATOR)
 FUNCTIONS = _child('function', root.FUNCTIONS)
 
 
-def _own(name: str, location: str) -> Registry:
+def _own(name: str, *locations: str) -> Registry:
     """A registry of parts that MMEngine has no room for."""
-    return Registry(
-        name, build_func=build_from_cfg, scope='mmagic_cm', locations=[f'mmagic_cm.{location}']
-    )
+    locations = [f'mmagic_cm.{location}' for location in locations]
+    return Registry(name, build_func=build_from_cfg, scope='mmagic_cm', locations=locations)
 
 
 DIFFUSION_SAMPLERS = _own('diffusion sampler', 'diffusion.samplers')
 CURRICULA = _own('curriculum', 'diffusion.schedules')
 WEIGHTINGS = _own('weighting', 'diffusion.weightings')
-DISTANCES = _own('distance', 'diffusion.distances')
+DISTANCES = _own('distance', 'diffusion.distances', 'models.perceptual')
 PARAMETERIZATIONS = _own('parameterization', 'models.denoiser')
 
 

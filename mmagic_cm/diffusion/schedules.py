@@ -1,5 +1,7 @@
 """Noise levels of the time grid, and curricula over the run of a training."""
 
+import bisect
+import itertools
 import math
 from typing import Protocol
 
@@ -27,7 +29,8 @@ def karras_sigmas(
         raise InputError(f'A grid of noise levels needs at least one level, not {n}.')
     if not 0 < sigma_min < sigma_max:
         raise InputError(f'Need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}.')
-    ramp = torch.linspace(0, 1, n, dtype=torch.float64)
+    # On the CPU even where models are built elsewhere: samplers look at these numbers.
+    ramp = torch.linspace(0, 1, n, dtype=torch.float64, device='cpu')
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     sigmas = (high + ramp * (low - high)) ** rho
     # The powers are off by an ulp; the boundary condition wants the end points exact.
@@ -115,12 +118,20 @@ class HalvingCurriculum:
             raise InputError(f'start_scales must be a power of two, not {start_scales}.')
         self.start_scales = start_scales
         self.steps_per_stage = steps_per_stage
+        num_stages = start_scales.bit_length()
+        lengths = [steps_per_stage * (2 if i >= num_stages - 2 else 1) for i in range(num_stages)]
+        self._ends = [*itertools.accumulate(lengths)]
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of all stages."""
+        return self._ends[-1]
+
+    def stage(self, step: int) -> tuple[int, int, int]:
+        """``(number, begin, end)`` of the stage of a step; the last one, of one step, goes on."""
+        number = min(bisect.bisect(self._ends, step), len(self._ends) - 1)
+        return number, self._ends[number - 1] if number else 0, self._ends[number]
 
     def __call__(self, step: int, total_steps: int) -> tuple[float, int]:
         """``(1.0, num_scales)``: the teacher of a stage does not follow the student."""
-        stages_to_two = max(self.start_scales.bit_length() - 2, 0)
-        stage = step // self.steps_per_stage
-        if stage < stages_to_two:
-            return 1.0, self.start_scales >> stage
-        long_stage = (step - stages_to_two * self.steps_per_stage) // (2 * self.steps_per_stage)
-        return 1.0, max(min(self.start_scales, 2) >> long_stage, 1)
+        return 1.0, self.start_scales >> self.stage(step)[0]

@@ -13,7 +13,8 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from ..checkpoints import fit_state_dict, read_checkpoint, select_weights
+from ..checkpoints import check_settings, fit_state_dict, read_checkpoint, select_weights
+from ..diffusion.guidance import drop_labels, guided
 from ..diffusion.noise import PerSampleNoise, derive_seed, seeded_globals
 from ..diffusion.samplers import DiffusionSampler
 from ..diffusion.solvers import per_sample
@@ -23,6 +24,7 @@ from ..registry import DIFFUSION_SAMPLERS, MODELS, resolve
 from .denoiser import KarrasDenoiser
 from .objective import Objective
 from .statistics import LossByNoiseLevel
+from .teacher import Teacher
 
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -52,13 +54,21 @@ class ConsistencyModel(BaseModel):
         denoiser: Config of a :class:`KarrasDenoiser`, or the object.
         sampler: Config of the default sampler; default one step.
         objective: Config of what training minimises; absent in inference configs.
-        init_from: A checkpoint from which online and target network start (its longest EMA).
+        init_from: A checkpoint from which online and target network start (its longest EMA), or
+            'teacher': the teacher's.
+        teacher: Of a distillation: ``dict(checkpoint=FILE, ...)``, see :class:`Teacher`.
+        label_dropout: Share of the labels that training replaces by "no class"; the network needs
+            ``null_class``.
+        guidance_scale: Of sampling, see :func:`~mmagic_cm.diffusion.guidance.guided`; None: none.
         data_preprocessor: Config; default :class:`DataPreprocessor`.
 
     Attributes:
         denoiser: The online network in its preconditioning, D(x, sigma, labels).
         target: Its target network, where the objective needs one.
+        teacher: What is distilled, frozen. Like the networks of the objective (LPIPS) it moves
+            with the model, and is no part of its parameters and state.
         sampler: The default sampler.
+        guidance_scale: As given; may be set at any time.
         precision: 'fp32', 'bf16' or 'fp16': what the network samples in.
         progress: Set before each iteration by ``CurriculumHook``.
         loss_by_noise_level: Read by ``TrainingInfoHook``.
@@ -70,6 +80,9 @@ class ConsistencyModel(BaseModel):
         sampler: dict | DiffusionSampler | None = None,
         objective: dict | Objective | None = None,
         init_from: str | None = None,
+        teacher: dict | None = None,
+        label_dropout: float = 0.0,
+        guidance_scale: float | None = None,
         data_preprocessor: dict | nn.Module | None = None,
     ) -> None:
         denoiser = resolve(MODELS, denoiser)
@@ -87,18 +100,48 @@ class ConsistencyModel(BaseModel):
         self.objective = resolve(MODELS, objective)
         self.sampler = resolve(DIFFUSION_SAMPLERS, sampler or 'OnestepSampler')
         self.init_from = init_from
+        if label_dropout and not self.null_class:
+            raise InputError('label_dropout needs null_class=True in the network.')
+        self.label_dropout = label_dropout
+        self.guidance_scale = guidance_scale
         self.precision = 'fp32'
         self.progress: TrainingProgress | None = None
         self.loss_by_noise_level = LossByNoiseLevel()
         self.target = None
         if self.objective is not None and self.objective.needs_target:
             self.target = copy.deepcopy(denoiser).requires_grad_(False)
+        # In a list they are no submodules: not saved, not averaged, not wrapped, always in eval.
+        self._frozen: list[nn.Module] = list(self.objective.networks) if self.objective else []
+        self._frozen += self._build_teacher(teacher)
         self._has_dropout = any(isinstance(m, nn.Dropout) and m.p for m in denoiser.modules())
+
+    def _build_teacher(self, teacher: dict | None) -> list[Teacher]:
+        needed = self.objective is not None and self.objective.needs_teacher
+        name = type(self.objective).__name__ if self.objective else 'A config for sampling'
+        if teacher is None and needed:
+            raise InputError(f'{name} needs a teacher: teacher=dict(checkpoint=FILE).')
+        if teacher is not None and not needed:
+            raise InputError(f'{name} does not use the given teacher.')
+        if self.init_from == 'teacher' and not needed:
+            raise InputError(f"{name} has no teacher for init_from='teacher'.")
+        if not needed:
+            return []
+        return [MODELS.build(dict(type='Teacher', student=self.denoiser, **teacher))]
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """What is distilled."""
+        return next((part for part in self._frozen if isinstance(part, Teacher)), None)
 
     @property
     def num_classes(self) -> int | None:
         """Classes of a conditional network, None of an unconditional one."""
         return self.denoiser.network.num_classes
+
+    @property
+    def null_class(self) -> bool:
+        """Whether the network knows "no class", as label -1."""
+        return getattr(self.denoiser.network, 'null_class', False)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -112,9 +155,25 @@ class ConsistencyModel(BaseModel):
         return next(self.parameters()).device
 
     def init_weights(self) -> None:
-        """Start from ``init_from``, if there is one; MMEngine calls this before it resumes."""
-        if self.init_from is not None:
+        """Read teacher, perceptual network and ``init_from``; MMEngine calls it before it resumes.
+
+        Raises:
+            InputError: A file is missing or does not fit.
+        """
+        if self.objective is not None:
+            self.objective.prepare()
+        if self.teacher is not None:
+            self.teacher.load()
+        if self.init_from == 'teacher':
+            self.load_state_dict(dict(self.teacher.state_dict()))
+        elif self.init_from is not None:
             self.load_weights(self.init_from)
+
+    def _apply(self, fn, recurse=True):
+        # Moves to devices and the like go to what is frozen, too.
+        for part in self._frozen:
+            part._apply(fn)
+        return super()._apply(fn, recurse)
 
     def load_weights(self, path: str | Path, ema: str | float | None = 'auto') -> None:
         """Load a checkpoint file; ``ema`` as :func:`~mmagic_cm.checkpoints.select_weights` has it.
@@ -128,13 +187,14 @@ class ConsistencyModel(BaseModel):
         except InputError as error:
             raise InputError(f'{path}: {error}') from error
 
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args) -> None:
         # MMEngine and MMagic load with strict=False: here every loader is made strict.
         weights = {key.removeprefix(prefix): value for key, value in state_dict.items()}
         fit_state_dict(weights, self.state_dict())
+        check_settings(local_metadata, self.denoiser.network)
         state_dict.clear()
         state_dict.update({prefix + key: value for key, value in weights.items()})
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def forward(
         self,
@@ -172,9 +232,13 @@ class ConsistencyModel(BaseModel):
         generator = torch.Generator(inputs.device).manual_seed(seed)
         when = dict(step=now.step, total_steps=now.total_steps)
         draw = self.objective.draw(inputs, **when, generator=generator)
+        if self.label_dropout and labels is not None:
+            labels = drop_labels(labels, self.label_dropout, generator)
         target = self.target and partial(self._denoise_with_masks, self.target, seed)
         online = partial(self._denoise_with_masks, self.denoiser, seed)
-        losses = self.objective(online, inputs, labels, **when, target=target, **draw)
+        losses = self.objective(
+            online, inputs, labels, **when, target=target, teacher=self.teacher, **draw
+        )
         sigmas = self.objective.noise_levels(draw, **when)
         self.loss_by_noise_level.update(losses, sigmas)
         return dict(loss=losses.mean())
@@ -229,9 +293,14 @@ class ConsistencyModel(BaseModel):
         start = noise(torch.empty(len(indices), *self.image_shape, device=self.device))
         if labels is not None:
             labels = labels.to(self.device)
+        denoiser = self.denoiser
+        if self.guidance_scale is not None:
+            if not self.null_class:
+                raise InputError('guidance_scale needs null_class=True in the network.')
+            denoiser = guided(denoiser, self.guidance_scale)
         with self._sampling_mode():
             images = sampler(
-                lambda x, sigma: self.denoiser(x, sigma, labels),
+                lambda x, sigma: denoiser(x, sigma, labels),
                 start * sampler.sigma_max,
                 noise,
                 progress,

@@ -39,11 +39,12 @@ class DataPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: ``inputs`` uint8 (N, C, H, W), or a list of (C, H, W); ``labels`` int64 (N,) or a
-                list of numbers.
-            training: Unused, of MMEngine's interface.
+                list of numbers; ``indices``, the numbers of the images in their data set.
+            training: Leave out ``indices``, which say what validation is to draw.
 
         Returns:
-            ``inputs`` float32 (N, C, H, W) in [-1, 1], and ``labels`` int64 (N,) or None.
+            ``inputs`` float32 (N, C, H, W) in [-1, 1], ``labels`` int64 (N,) or None, and
+            ``indices`` as given.
         """
         inputs = data['inputs']
         if not torch.is_tensor(inputs):
@@ -63,7 +64,10 @@ class DataPreprocessor(BaseDataPreprocessor):
         labels = self._check_labels(data.get('labels'))
         batch = self.cast_data(dict(inputs=inputs, labels=labels))
         # One byte a pixel crosses to the device; the arithmetic happens there.
-        return dict(inputs=to_unit_range(batch['inputs']), labels=batch['labels'])
+        batch['inputs'] = to_unit_range(batch['inputs'])
+        if not training and 'indices' in data:
+            batch['indices'] = data['indices']
+        return batch
 
     def _check_labels(self, labels: torch.Tensor | list | None) -> torch.Tensor | None:
         if self.num_classes is None:
@@ -78,9 +82,9 @@ class DataPreprocessor(BaseDataPreprocessor):
         return labels
 
 
-def check_labels(labels: torch.Tensor, num_classes: int) -> None:
-    """Refuse labels (N,) outside of 0 .. num_classes - 1."""
-    wrong = labels[(labels < 0) | (labels >= num_classes)]
+def check_labels(labels: torch.Tensor, num_classes: int, null_class: bool = False) -> None:
+    """Refuse labels (N,) outside of 0 .. num_classes - 1; ``null_class`` allows -1."""
+    wrong = labels[(labels < -int(null_class)) | (labels >= num_classes)]
     if len(wrong):
         raise InputError(
             f'Label {int(wrong[0])} is out of range: the network has {num_classes} classes, '

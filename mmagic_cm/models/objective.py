@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from ..diffusion.schedules import Curriculum, karras_sigmas
 from ..diffusion.solvers import expand
@@ -31,6 +32,7 @@ class Batch:
         indices: (N,) of ``sigma`` in the grid, where there is one.
         step: Optimizer steps done.
         total_steps: Optimizer steps of the whole run.
+        guidance: (N,) guidance scales of the teacher, where it is guided.
     """
 
     x0: torch.Tensor
@@ -40,6 +42,7 @@ class Batch:
     indices: torch.Tensor | None
     step: int
     total_steps: int
+    guidance: torch.Tensor | None = None
 
     def at(self, sigma: torch.Tensor) -> torch.Tensor:
         """The noisy images x0 + sigma z at levels (N,)."""
@@ -50,7 +53,8 @@ class Objective(ABC):
     """The shape that all objectives share.
 
     Args:
-        distance: 'l1', 'l2', 'l2-32', 'pseudo-huber', a config or a callable ``d(a, b) -> (N,)``.
+        distance: 'l1', 'l2', 'l2-32', 'pseudo-huber', 'lpips', a config or a callable
+            ``d(a, b) -> (N,)``.
         weighting: 'uniform', 'snr', 'snr+1', 'karras', 'truncated-snr', 'inverse-gap', a config
             or a callable.
         curriculum: Target EMA rate and number of scales over the run, where there are any.
@@ -62,10 +66,12 @@ class Objective(ABC):
     Attributes:
         needs_target: Whether a target network is to be given.
         needs_teacher: Whether a teacher is to be given.
+        draw_keys: What :meth:`draw` returns.
     """
 
     needs_target = False
     needs_teacher = False
+    draw_keys = frozenset({'noise', 'sigmas'})
 
     def __init__(
         self,
@@ -84,6 +90,17 @@ class Objective(ABC):
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
         self.rho = rho
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """Networks that it computes with and that do not learn (LPIPS); the model moves them."""
+        return [self.distance] if isinstance(self.distance, nn.Module) else []
+
+    def prepare(self) -> None:
+        """Fetch and read the weights of these networks; called when a training begins."""
+        for network in self.networks:
+            if hasattr(network, 'fetch'):
+                network.fetch()
 
     def grid(self, step: int, total_steps: int) -> torch.Tensor:
         """The noise levels (num_scales,) that the curriculum visits at this step."""
@@ -142,12 +159,23 @@ class Objective(ABC):
             (N,) weighted losses.
         """
         check_roles(self, target, teacher)
-        if not draw.keys() <= {'noise', 'sigmas', 'indices'}:
-            raise InputError(f'A draw is made of noise, sigmas or indices, not {sorted(draw)}.')
-        if 'noise' not in draw or not {'sigmas', 'indices'} & set(draw):
+        if draw.keys() != self.draw_keys:
+            unknown = sorted(draw.keys() - self.draw_keys)
+            if unknown:
+                name = type(self).__name__
+                raise InputError(f'A draw of {name} is {sorted(self.draw_keys)}, not {unknown}.')
             draw = {**self.draw(x0, step, total_steps), **draw}
-        sigma = self.noise_levels(draw, step, total_steps)
-        batch = Batch(x0, labels, draw['noise'], sigma, draw.get('indices'), step, total_steps)
+        batch = Batch(
+            x0=x0,
+            labels=labels,
+            noise=draw['noise'],
+            sigma=self.noise_levels(draw, step, total_steps),
+            indices=draw.get('indices'),
+            step=step,
+            total_steps=total_steps,
+            guidance=draw.get('guidance'),
+        )
+        sigma = batch.sigma
         with torch.no_grad():
             next_sigma, reference = self._reference(
                 batch, online if target is None else target, teacher

@@ -5,12 +5,22 @@ from collections.abc import Sequence
 import torch
 
 from ..diffusion.distances import PseudoHuber
-from ..diffusion.schedules import Curriculum, DoublingCurriculum, GrowingCurriculum
-from ..diffusion.solvers import expand
+from ..diffusion.guidance import guided
+from ..diffusion.schedules import (
+    Curriculum,
+    DoublingCurriculum,
+    FixedCurriculum,
+    GrowingCurriculum,
+    HalvingCurriculum,
+    karras_sigmas,
+)
+from ..diffusion.solvers import euler_step, expand, heun_step
 from ..diffusion.weightings import discrete_lognormal_probs, lognormal_sigmas
-from ..errors import InputError
+from ..errors import InputError, closest
 from ..registry import MODELS
 from .objective import Batch, Denoiser, Objective, Spec, check_roles
+
+SOLVERS = {'heun': heun_step, 'euler': euler_step}
 
 
 @MODELS.register_module()
@@ -42,6 +52,8 @@ class DenoisingScoreMatching(Objective):
 class PairObjective(Objective):
     """Self-consistency of neighbouring levels t > t' of the grid: D(x_t, t) against D(x_t', t')."""
 
+    draw_keys = frozenset({'noise', 'indices'})
+
     def _draw_levels(self, x0, step, total_steps, generator):
         num_scales = self.curriculum(step, total_steps)[1]
         indices = torch.randint(num_scales - 1, (len(x0),), generator=generator, device=x0.device)
@@ -60,6 +72,62 @@ class PairObjective(Objective):
         # Without a teacher the denoised image is x0 itself, and Euler's step from x0 + sigma z
         # lands here exactly (theorem 2).
         return batch.at(next_sigma)
+
+
+@MODELS.register_module()
+class ConsistencyDistillation(PairObjective):
+    """The paper's consistency distillation (algorithm 2): the teacher walks from t to t'.
+
+    Args:
+        distance: See :class:`Objective`.
+        weighting: See :class:`Objective`.
+        curriculum: See :class:`Objective`; default mu 0.95 and N 40, as on ImageNet-64 and LSUN.
+        solver: 'heun' or 'euler', one step of it.
+        guidance_scale: Of the teacher, see :func:`~mmagic_cm.diffusion.guidance.guided`: a number,
+            ``(low, high)`` to draw one for each sample, or None: no guidance.
+        **settings: See :class:`Objective`.
+    """
+
+    needs_target = True
+    needs_teacher = True
+
+    def __init__(
+        self,
+        distance: Spec = 'l2',
+        weighting: Spec = 'uniform',
+        curriculum: dict | Curriculum | None = None,
+        solver: str = 'heun',
+        guidance_scale: float | tuple[float, float] | None = None,
+        **settings,
+    ) -> None:
+        curriculum = curriculum or FixedCurriculum(target_ema=0.95, num_scales=40)
+        super().__init__(distance, weighting, curriculum, **settings)
+        if solver not in SOLVERS:
+            raise InputError(f'Unknown solver {solver!r}.{closest(solver, SOLVERS)}')
+        self.solver = SOLVERS[solver]
+        if isinstance(guidance_scale, int | float):
+            guidance_scale = guidance_scale, guidance_scale
+        self.guidance_range: tuple[float, float] | None = guidance_scale
+        if guidance_scale is not None:
+            self.draw_keys = self.draw_keys | {'guidance'}
+
+    def _draw_levels(self, x0, step, total_steps, generator):
+        levels = super()._draw_levels(x0, step, total_steps, generator)
+        if self.guidance_range is None:
+            return levels
+        low, high = self.guidance_range
+        share = torch.rand(len(x0), generator=generator, device=x0.device)
+        return dict(levels, guidance=low + share * (high - low))
+
+    def _previous_point(self, batch, next_sigma, teacher):
+        if batch.guidance is not None:
+            teacher = guided(teacher, batch.guidance)
+        return self.solver(
+            lambda x, sigma: teacher(x, sigma, batch.labels),
+            batch.at(batch.sigma),
+            batch.sigma,
+            next_sigma,
+        )
 
 
 @MODELS.register_module()
@@ -163,6 +231,59 @@ class EasyConsistencyTuning(Objective):
 
 
 @MODELS.register_module()
+class ProgressiveDistillation(Objective):
+    """Progressive distillation (arXiv:2202.00512): one step of the student is two of the teacher.
+
+    The teacher is the student of the stage before: ``StageHook`` replaces it.
+
+    Args:
+        distance: See :class:`Objective`.
+        weighting: See :class:`Objective`.
+        curriculum: Default 4,096 steps, halved every 50,000 optimizer steps.
+        **settings: See :class:`Objective`.
+    """
+
+    needs_teacher = True
+    draw_keys = frozenset({'noise', 'indices'})
+
+    def __init__(
+        self,
+        distance: Spec = 'l2',
+        weighting: Spec = 'truncated-snr',
+        curriculum: dict | HalvingCurriculum | None = None,
+        **settings,
+    ) -> None:
+        curriculum = curriculum or HalvingCurriculum(start_scales=4096, steps_per_stage=50000)
+        super().__init__(distance, weighting, curriculum, **settings)
+
+    def grid(self, step, total_steps):
+        """The levels (N + 1,) between which the student takes its N steps."""
+        return self._grid_with_midpoints(step, total_steps)[::2]
+
+    def _grid_with_midpoints(self, step: int, total_steps: int) -> torch.Tensor:
+        num_steps = self.curriculum(step, total_steps)[1]
+        return karras_sigmas(2 * num_steps + 1, self.sigma_min, self.sigma_max, self.rho)
+
+    def _draw_levels(self, x0, step, total_steps, generator):
+        num_steps = self.curriculum(step, total_steps)[1]
+        indices = torch.randint(num_steps, (len(x0),), generator=generator, device=x0.device)
+        return dict(indices=indices)
+
+    def _reference(self, batch, target, teacher):
+        grid = self._grid_with_midpoints(batch.step, batch.total_steps).to(batch.x0.device)
+        sigma = batch.sigma
+        middle, end = grid[2 * batch.indices + 1], grid[2 * batch.indices + 2]
+
+        def denoise(x, sigma):
+            return teacher(x, sigma, batch.labels)
+
+        x = batch.at(sigma)
+        x_end = euler_step(denoise, euler_step(denoise, x, sigma, middle), middle, end)
+        # The x0 from which one Euler step of the student, too, lands at x_end.
+        return end, x - expand(sigma / (end - sigma), x) * (x_end - x)
+
+
+@MODELS.register_module()
 class StagedObjective:
     """Objectives one after another, each with its own count of steps; called as they are.
 
@@ -185,8 +306,14 @@ class StagedObjective:
         ]
         self.needs_target = any(objective.needs_target for objective in self.objectives)
         self.needs_teacher = any(objective.needs_teacher for objective in self.objectives)
+        self.networks = [network for stage in self.objectives for network in stage.networks]
 
-    def _stage(self, step: int, total_steps: int) -> tuple[Objective, int, int]:
+    def prepare(self) -> None:
+        """See :class:`Objective`."""
+        for objective in self.objectives:
+            objective.prepare()
+
+    def stage(self, step: int, total_steps: int) -> tuple[Objective, int, int]:
         """The objective at work, and the step and number of steps as it counts them."""
         begins = [0, *(round(end * total_steps) for end in self.ends)]
         for objective, begin, end in zip(self.objectives, begins, begins[1:], strict=False):
@@ -196,22 +323,22 @@ class StagedObjective:
 
     def curriculum(self, step: int, total_steps: int) -> tuple[float, int]:
         """The curriculum of the current stage."""
-        objective, step, total_steps = self._stage(step, total_steps)
+        objective, step, total_steps = self.stage(step, total_steps)
         return objective.curriculum(step, total_steps)
 
     def target_ema(self, step: int, total_steps: int) -> float:
         """Of the current stage; stages without a target keep it equal to the online network."""
-        objective, step, total_steps = self._stage(step, total_steps)
+        objective, step, total_steps = self.stage(step, total_steps)
         return objective.target_ema(step, total_steps) if objective.needs_target else 0.0
 
     def draw(self, x0, step, total_steps, generator=None):
         """See :class:`Objective`."""
-        objective, step, total_steps = self._stage(step, total_steps)
+        objective, step, total_steps = self.stage(step, total_steps)
         return objective.draw(x0, step, total_steps, generator)
 
     def noise_levels(self, draw, step, total_steps):
         """See :class:`Objective`."""
-        objective, step, total_steps = self._stage(step, total_steps)
+        objective, step, total_steps = self.stage(step, total_steps)
         return objective.noise_levels(draw, step, total_steps)
 
     def __call__(
@@ -219,7 +346,7 @@ class StagedObjective:
     ):
         """See :class:`Objective`; a stage is given only what it needs."""
         check_roles(self, target, teacher)
-        objective, step, total_steps = self._stage(step, total_steps)
+        objective, step, total_steps = self.stage(step, total_steps)
         return objective(
             online,
             x0,

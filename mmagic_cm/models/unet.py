@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from ..diffusion.guidance import NO_CLASS
 from ..errors import InputError
 from ..registry import MODELS
 
@@ -183,6 +184,8 @@ class ADMUNet(nn.Module):
         resblock_updown: Resample in residual blocks; otherwise by convolutions.
         use_checkpoint: Recompute blocks in the backward pass to save memory.
         norm_groups: Groups of the norms; must divide all widths.
+        null_class: Know "no class" as label -1, in a row of its own of the embedding: for
+            classifier-free guidance.
     """
 
     def __init__(
@@ -202,8 +205,11 @@ class ADMUNet(nn.Module):
         resblock_updown: bool = True,
         use_checkpoint: bool = False,
         norm_groups: int = 32,
+        null_class: bool = False,
     ) -> None:
         super().__init__()
+        if null_class and num_classes is None:
+            raise InputError('null_class is for networks with num_classes.')
         if channel_mult is None:
             if image_size not in CHANNEL_MULT:
                 raise InputError(
@@ -224,6 +230,7 @@ class ADMUNet(nn.Module):
         self.model_channels = model_channels
         self.in_channels = in_channels
         self.num_classes = num_classes
+        self.null_class = null_class
         self.use_checkpoint = use_checkpoint
         emb_channels = 4 * model_channels
 
@@ -241,7 +248,7 @@ class ADMUNet(nn.Module):
             nn.Linear(emb_channels, emb_channels),
         )
         if num_classes is not None:
-            self.label_emb = nn.Embedding(num_classes, emb_channels)
+            self.label_emb = nn.Embedding(num_classes + null_class, emb_channels)
 
         width = widths[0]
         self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(in_channels, width, 3, padding=1))])
@@ -296,7 +303,11 @@ class ADMUNet(nn.Module):
         with torch.autocast(timesteps.device.type, enabled=False):
             features = timestep_embedding(timesteps, self.model_channels)
             emb = self.time_embed(features)
-            return emb if labels is None else emb + self.label_emb(labels)
+            if labels is None:
+                return emb
+            if self.null_class:
+                labels = labels.masked_fill(labels == NO_CLASS, self.num_classes)
+            return emb + self.label_emb(labels)
 
     def forward(
         self, x: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor | None = None
@@ -306,7 +317,8 @@ class ADMUNet(nn.Module):
         Args:
             x: (N, in_channels, H, W), scaled by c_in.
             timesteps: (N,) float, 250 ln sigma.
-            labels: (N,) int64 in 0 .. num_classes - 1, exactly where the network is conditional.
+            labels: (N,) int64 in 0 .. num_classes - 1, exactly where the network is conditional;
+                -1 of a network with ``null_class``.
 
         Returns:
             (N, out_channels, H, W).

@@ -174,6 +174,7 @@ class MaskSpy:
 
     needs_target = True
     needs_teacher = False
+    networks = ()
 
     def draw(self, x0, step, total_steps, generator=None):
         return dict(sigmas=torch.ones(len(x0)))
@@ -181,7 +182,7 @@ class MaskSpy:
     def noise_levels(self, draw, step, total_steps):
         return draw['sigmas']
 
-    def __call__(self, online, x0, labels, *, target, sigmas, **when):
+    def __call__(self, online, x0, labels, *, target, teacher, sigmas, **when):
         self.online, self.target = online(x0, sigmas, labels), target(x0, sigmas, labels)
         return (self.online - self.target).abs().flatten(1).mean(1)
 

@@ -1,0 +1,71 @@
+"""The frozen denoiser that a distillation learns from."""
+
+import copy
+
+import torch
+from torch import nn
+
+from ..checkpoints import check_settings, fit_state_dict, read_checkpoint, select_weights
+from ..errors import InputError
+from ..registry import MODELS
+from .denoiser import EDMParameterization, KarrasDenoiser
+
+
+@MODELS.register_module()
+class Teacher(nn.Module):
+    """A denoiser D(x, sigma, labels) that does not learn and has no dropout.
+
+    Args:
+        student: The denoiser that learns from it.
+        checkpoint: File of its weights, in any layout that is read.
+        ema: Which weights of a training checkpoint, see
+            :func:`~mmagic_cm.checkpoints.select_weights`.
+        denoiser: Config of a denoiser that differs from the student's; default: the student's
+            network in EDM's parameterization.
+    """
+
+    def __init__(
+        self,
+        student: KarrasDenoiser,
+        checkpoint: str | None = None,
+        ema: str | float | None = 'auto',
+        denoiser: dict | None = None,
+    ) -> None:
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.ema = ema
+        if denoiser is None:
+            self.denoiser = copy.deepcopy(student)
+            self.denoiser.parameterization = EDMParameterization(student.sigma_data)
+        else:
+            self.denoiser = MODELS.build(denoiser)
+        self.requires_grad_(False).eval()
+
+    def load(self) -> None:
+        """Read the checkpoint.
+
+        Raises:
+            InputError: There is none, or it does not fit.
+        """
+        if self.checkpoint is None:
+            raise InputError(
+                'A distillation needs a trained teacher: give its file as '
+                '--cfg-options model.teacher.checkpoint=FILE.'
+            )
+        weights = select_weights(read_checkpoint(self.checkpoint), self.ema)
+        try:
+            fit_state_dict(weights, self.state_dict())
+            check_settings(weights._metadata.get('', {}), self.denoiser.network)
+        except InputError as error:
+            raise InputError(f'The teacher {self.checkpoint}: {error}') from error
+        self.load_state_dict(weights)
+
+    def become(self, student: KarrasDenoiser) -> None:
+        """Take over the student's weights, at the end of a stage of progressive distillation."""
+        self.denoiser.load_state_dict(student.state_dict())
+
+    def forward(
+        self, x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Denoise (N, C, H, W) at levels (N,)."""
+        return self.denoiser(x, sigma, labels)
