@@ -1,8 +1,28 @@
 """Images to learn from, and which of them belong to which draw."""
 
 from .base import ImageDataset
+from .cifar import CIFAR10
 from .digits import DigitsDataset
+from .image_folder import ImageFolder, ImageNet
+from .lsun import LSUN, LMDBImages
 from .samplers import ResumableSampler
-from .transforms import PackImage, RandomFlip
+from .settings import fill_num_classes, merge_options
+from .transforms import BadImageError, CenterCrop, LoadImage, PackImage, RandomFlip
 
-__all__ = ['DigitsDataset', 'ImageDataset', 'PackImage', 'RandomFlip', 'ResumableSampler']
+__all__ = [
+    'CIFAR10',
+    'LSUN',
+    'BadImageError',
+    'CenterCrop',
+    'DigitsDataset',
+    'ImageDataset',
+    'ImageFolder',
+    'ImageNet',
+    'LMDBImages',
+    'LoadImage',
+    'PackImage',
+    'RandomFlip',
+    'ResumableSampler',
+    'fill_num_classes',
+    'merge_options',
+]

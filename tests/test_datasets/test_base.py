@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import FUNCTIONS, DefaultScope
+from PIL import Image
+from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
 
-from mmagic_cm.datasets import ImageDataset, ResumableSampler
+from mmagic_cm.datasets import BadImageError, ImageDataset, ImageFolder, ResumableSampler, base
 
 
 class Gradients(ImageDataset):
@@ -48,7 +50,7 @@ def assert_same(a: list[dict], b: list[dict]) -> None:
 
 def test_batches_have_the_shape_that_the_model_takes(dataset):
     for batch in batches(dataset, 5):
-        assert batch.keys() == {'inputs', 'labels'}
+        assert batch.keys() == {'inputs', 'labels', 'indices'}
         assert batch['inputs'].shape == (4, 3, 4, 5)
         assert batch['inputs'].dtype == torch.uint8
         assert batch['labels'].shape == (4,)
@@ -110,3 +112,94 @@ def test_names_of_transforms_are_ours_in_any_scope(dataset, scope):
     with DefaultScope.overwrite_default_scope(scope):
         again = Gradients(pipeline=[dict(type='RandomFlip'), dict(type='PackImage')])
     assert_same(batches(again, 3), batches(dataset, 3))
+
+
+class Unreadable(Gradients):
+    """Images 3 and 4 of these cannot be used."""
+
+    def __init__(self, bad: tuple[int, ...] = (3, 4), **settings) -> None:
+        def fail(results: dict) -> dict:
+            if results['sample_idx'] in bad:
+                raise BadImageError(f'image {results["sample_idx"]} is broken.')
+            return results
+
+        super().__init__(pipeline=[fail, *FLIP], **settings)
+
+
+FLIP = [dict(type='RandomFlip'), dict(type='PackImage')]
+
+
+@pytest.fixture
+def warnings(monkeypatch) -> list[str]:
+    """What the log says."""
+    seen = []
+    monkeypatch.setattr(base, 'print_log', lambda text, *_: seen.append(text))
+    return seen
+
+
+def test_bad_images_are_refused_in_one_sentence():
+    with pytest.raises(BadImageError) as error:
+        Unreadable()[3]
+    sentence = "image 3 is broken. Mend or remove it, or set the data set's bad_images='skip'."
+    assert str(error.value) == sentence
+    # What PyTorch's loader makes of it, if a worker raised it.
+    wrapped = ExceptionWrapper(error._excinfo, 'in DataLoader worker process 0')
+    with pytest.raises(BadImageError) as error:
+        wrapped.reraise()
+    assert str(error.value) == sentence
+
+
+def test_another_image_comes_instead_of_a_bad_one(dataset, warnings):
+    skipping, again = (Unreadable(bad_images='skip', serialize_data=False) for _ in range(2))
+    backwards = {key: again[3, (0, key)]['inputs'] for key in reversed(range(30))}
+    replacements = set()
+    for key in range(30):
+        item = skipping[3, (0, key)]
+        # Whatever came before.
+        assert torch.equal(item['inputs'], backwards[key])
+        # The flip is that of the draw.
+        flipped = [dataset[i, (0, key)]['inputs'] for i in range(12)]
+        [found] = [i for i in range(12) if torch.equal(flipped[i], item['inputs'])]
+        replacements.add(found)
+        assert torch.equal(skipping[5, (0, key)]['inputs'], dataset[5, (0, key)]['inputs'])
+    assert replacements - {3, 4} == replacements
+    assert len(replacements) > 5
+
+
+def test_each_bad_image_is_named_once(warnings):
+    skipping = Unreadable(bad_images='skip')
+    for key in range(10):
+        skipping[3, (0, key)]
+        skipping[4, (0, key)]
+    expected = [f'image {i} is broken. Another one is taken instead.' for i in (3, 4)]
+    assert sorted(warnings) == expected
+
+
+def test_replacements_do_not_depend_on_workers(warnings):
+    skipping = Unreadable(bad_images='skip')
+    expected = batches(skipping, 6)
+    assert_same(expected, batches(skipping, 6, workers=2))
+    assert_same(expected[2:], batches(skipping, 4, start=8, workers=1))
+
+
+def test_a_data_set_of_bad_images_ends(warnings):
+    with pytest.raises(BadImageError, match=r'100 images drawn from .* are unusable'):
+        Unreadable(bad=tuple(range(12)), bad_images='skip')[0]
+
+
+def test_describes_itself(dataset):
+    assert dataset.describe() == '12 images; of 12 looked at, all are 5 x 4 pixels.'
+
+
+def test_describes_sizes_classes_and_the_crop(tmp_path):
+    for i, size in enumerate([(30, 20), (25, 25), (40, 10), (40, 30), None]):
+        path = tmp_path / f'{"ab"[i % 2]}/{i}.png'
+        path.parent.mkdir(exist_ok=True)
+        Image.new('RGB', size).save(path) if size else path.touch()
+    pipeline = [dict(type='LoadImage'), dict(type='CenterCrop', size=8)]
+    whole = ImageFolder(tmp_path, pipeline=pipeline)
+    assert whole.describe() == (
+        '5 images in 2 classes; of 5 looked at, 1 cannot be read and sizes run from 40 x 10 to '
+        '40 x 30; each is cropped to its central square and resized to 8 x 8.'
+    )
+    assert 'of 2 looked at, 1 cannot be read and 1 is 30 x 20 pixels;' in whole.describe(2)

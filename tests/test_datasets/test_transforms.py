@@ -1,12 +1,15 @@
 """Transforms of one image."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from mmagic_cm.datasets import PackImage, RandomFlip
+from mmagic_cm.datasets import BadImageError, CenterCrop, LoadImage, PackImage, RandomFlip
+from mmagic_cm.errors import InputError
 
 IMAGE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 
@@ -50,3 +53,169 @@ def test_pack_puts_channels_first(image):
 
 def test_pack_without_a_label():
     assert PackImage()(dict(img=IMAGE)).keys() == {'inputs'}
+
+
+# --- pictures from files ---
+
+
+def save(array: np.ndarray, path: Path, mode: str = 'RGB', **settings) -> dict:
+    Image.fromarray(array).convert(mode).save(path, **settings)
+    return dict(img_path=str(path))
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'L', 'LA', '1', 'P', 'CMYK'])
+def test_every_kind_of_picture_becomes_rgb(tmp_path, picture, mode):
+    pixels = np.where(picture(height=6) > 90, 255, 0).astype(np.uint8)
+    name = 'x.tiff' if mode == 'CMYK' else 'x.png'
+    image = LoadImage()(save(pixels, tmp_path / name, mode))['img']
+    assert image.shape == (6, 12, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.writeable
+    if mode in {'RGB', 'RGBA', 'CMYK'}:
+        assert np.array_equal(image, pixels)
+    elif mode != 'P':
+        assert np.array_equal(image[..., 0], image[..., 1])
+
+
+def test_bytes_are_decoded_and_dropped(picture, encode):
+    results = LoadImage()(dict(img_bytes=encode(picture()), img_name='x'))
+    assert np.array_equal(results['img'], picture())
+    assert 'img_bytes' not in results
+
+
+def test_gray_by_setting(tmp_path, picture):
+    results = LoadImage(color='gray')(save(picture(), tmp_path / 'x.png'))
+    expected = picture() @ [0.299, 0.587, 0.114]
+    assert np.abs(results['img'][..., 0] - expected).max() <= 1
+    assert results['img'].shape == (9, 12, 1)
+    with pytest.raises(InputError, match="'rgb' or 'gray', not 'grey'"):
+        LoadImage(color='grey')
+
+
+def test_sixteen_bits_are_scaled_down(tmp_path):
+    Image.fromarray(np.array([[0, 255, 256, 65535]], dtype=np.uint16)).save(tmp_path / 'x.png')
+    image = LoadImage()(dict(img_path=tmp_path / 'x.png'))['img']
+    assert image[0, :, 0].tolist() == [0, 0, 1, 255]
+
+
+def test_orientation_of_the_camera_is_ignored(tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    results = LoadImage()(save(picture(), tmp_path / 'x.png', exif=exif))
+    assert np.array_equal(results['img'], picture())
+
+
+@pytest.mark.parametrize('kind', ['png', 'jpg', 'webp', 'gif', 'bmp'])
+@pytest.mark.parametrize('keep', [0, 8, 0.5, 'noise'])
+def test_broken_files_are_named(tmp_path, picture, encode, kind, keep):
+    data = encode(picture(width=40, height=30), kind)
+    if keep == 'noise':
+        data = data[:30] + bytes(picture(1, 40, 30).tobytes())
+    else:
+        data = data[: keep if isinstance(keep, int) else int(keep * len(data))]
+    path = tmp_path / f'x.{kind}'
+    path.write_bytes(data)
+    if keep == 'noise' and kind in {'bmp', 'gif', 'webp'}:
+        return  # Decoders may take that for a picture.
+    with pytest.raises(BadImageError, match=rf'{path} cannot be read as a picture: .+\.$'):
+        LoadImage()(dict(img_path=str(path)))
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*: there is no such file'):
+        LoadImage()(dict(img_path=str(tmp_path / 'x.png')))
+
+
+# --- the crop ---
+
+
+def box(x: np.ndarray) -> np.ndarray:
+    return ((x > -0.5) & (x <= 0.5)).astype(float)
+
+
+def cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
+    x = np.abs(x)
+    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * (x**3 - 5 * x**2 + 8 * x - 4)
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
+
+
+def resample(image: np.ndarray, count: int, axis: int, kernel) -> np.ndarray:
+    """One axis as a weighted mean, the kernel widened by the factor that the image shrinks."""
+    scale = image.shape[axis] / count
+    centers = (np.arange(count) + 0.5) * scale
+    # In Pillow's order: the middle pixel of an odd size lies on the edge of two boxes.
+    distances = np.arange(image.shape[axis]) - centers[:, None] + 0.5
+    weights = kernel(distances * (1 / max(scale, 1)))
+    weights /= weights.sum(1, keepdims=True)
+    result = np.moveaxis(np.tensordot(weights, image.astype(float), (1, axis)), 0, axis)
+    return np.floor(result + 0.5).clip(0, 255)
+
+
+def reference_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """ADM's crop by its definition, in floating point."""
+    height, width = image.shape[:2]
+    while min(height, width) >= 2 * size:
+        height, width = height // 2, width // 2
+        image = resample(resample(image, width, 1, box), height, 0, box)
+    scale = size / min(height, width)
+    height, width = round(height * scale), round(width * scale)
+    image = resample(resample(image, width, 1, cubic), height, 0, cubic)
+    top, left = (height - size) // 2, (width - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+SHAPES = [(64, 64), (65, 97), (127, 129), (128, 128), (129, 200), (301, 257), (517, 333), (40, 90)]
+
+
+@pytest.mark.parametrize(('height', 'width'), SHAPES)
+@pytest.mark.parametrize('size', [64, 33])
+def test_crop_is_adms(picture, height, width, size):
+    pixels = picture(height=height, width=width)
+    cropped = CenterCrop(size, enlarge=True)(dict(img=pixels))['img']
+    assert cropped.shape == (size, size, 3)
+    assert cropped.dtype == np.uint8
+    # Pillow computes in fixed point, and the middle of an odd size may fall to either side.
+    difference = np.abs(cropped - reference_crop(pixels, size))
+    assert difference.max() <= (8 if height % 2 and width % 2 else 1)
+    assert difference.mean() < 0.1
+
+
+def test_crop_of_the_right_height_is_the_centre(picture):
+    pixels = picture(height=8, width=19)
+    assert np.array_equal(CenterCrop(8)(dict(img=pixels))['img'], pixels[:, 5:13])
+    upright = pixels.transpose(1, 0, 2)
+    assert np.array_equal(CenterCrop(8)(dict(img=upright))['img'], upright[5:13])
+
+
+def test_crop_of_the_right_size_changes_nothing(picture):
+    pixels = picture(height=8, width=8)
+    assert CenterCrop(8)(dict(img=pixels))['img'] is pixels
+
+
+def test_powers_of_two_are_halved_only(picture):
+    small = picture(height=8, width=10)
+    for _ in range(3):
+        # Halving is exact on these, a bicubic step would not be.
+        pixels = small.repeat(8, axis=0).repeat(8, axis=1)
+        assert np.array_equal(CenterCrop(8)(dict(img=pixels))['img'], small[:, 1:9])
+
+
+def test_gray_images_stay_gray(picture):
+    pixels = picture(height=20, width=30, channels=1)
+    cropped = CenterCrop(8)(dict(img=pixels))['img']
+    assert cropped.shape == (8, 8, 1)
+    colour = CenterCrop(8)(dict(img=pixels.repeat(3, axis=2)))['img']
+    assert np.array_equal(cropped.repeat(3, axis=2), colour)
+
+
+def test_small_images_are_refused_or_enlarged(picture):
+    results = dict(img=picture(height=7, width=20), img_path='small.png')
+    with pytest.raises(BadImageError, match=r'small.png is too small: 20 x 7 pixels, .* 8 x 8'):
+        CenterCrop(8)(dict(results))
+    assert CenterCrop(8, enlarge=True)(dict(results))['img'].shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize('size', [0, -1, 2.5, '64', True])
+def test_wrong_sizes_are_named(size):
+    with pytest.raises(InputError, match='size must be a whole number of pixels'):
+        CenterCrop(size)

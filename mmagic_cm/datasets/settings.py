@@ -1,0 +1,49 @@
+"""What a config takes from the command line and from the data, before anything is built."""
+
+from typing import Any
+
+from mmengine.config import Config
+
+from ..registry import DATASETS
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def merge_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Override settings, and let ``data_root`` reach the data sets that had the config's.
+
+    A config is read before it is overridden, so ``data_root=data_root`` in it has the old value.
+    A data set with another ``data_root`` than the config's keeps it.
+
+    Args:
+        cfg: Changed in place.
+        options: Of ``--cfg-options``: values by dotted path.
+    """
+    before = cfg.get('data_root')
+    cfg.merge_from_dict(options)
+    after = cfg.get('data_root')
+    for name in LOADERS:
+        dataset = (cfg.get(name) or {}).get('dataset')
+        if after != before and dataset is not None and dataset.get('data_root') == before:
+            dataset.data_root = after
+
+
+def fill_num_classes(cfg: Config) -> None:
+    """Give the network the config's ``num_classes``, and that the data set's where it is 'auto'.
+
+    The number of classes (None: there are none) replaces 'auto', so that the config which the
+    Runner saves builds without the data. A config without ``num_classes`` stays as it is.
+
+    Args:
+        cfg: Changed in place.
+
+    Raises:
+        InputError: The data set cannot be built.
+    """
+    if 'num_classes' not in cfg:
+        return
+    if cfg.num_classes == 'auto':
+        dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
+        classes = dataset.metainfo.get('classes')
+        cfg.num_classes = len(classes) if classes else None
+    cfg.model.denoiser.network.num_classes = cfg.num_classes

@@ -1,0 +1,117 @@
+"""``tools/analysis_tools/browse_dataset.py`` as users type it."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmagic_cm.apis import load_config
+from mmagic_cm.registry import DATASETS
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / 'configs/consistency_models'
+FOLDER = CONFIGS / 'ect_1xb64-folder-64x64.py'
+
+
+@pytest.fixture(scope='session')
+def tool():
+    path = ROOT / 'tools/analysis_tools/browse_dataset.py'
+    spec = importlib.util.spec_from_file_location('browse_dataset', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def browse(tool, monkeypatch, capsys):
+    def run(*args) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', ['browse_dataset.py', *map(str, args)])
+        code = 0
+        try:
+            tool.run_cli(tool.main)
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Red cats and blue dogs, some of which are too small."""
+    for i in range(12):
+        path = tmp_path / 'pictures' / ['cat', 'dog'][i % 2] / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        colour = (255, 0, 0) if i % 2 == 0 else (0, 0, 255)
+        Image.new('RGB', (100, 70) if i < 10 else (20, 20), colour).save(path)
+    return tmp_path / 'pictures'
+
+
+def test_a_folder(browse, pictures, tmp_path):
+    out = tmp_path / 'grid.png'
+    options = '--cfg-options', f'data_root={pictures}'
+    code, printed, _ = browse(FOLDER, '--out', out, '--num', 9, *options)
+    assert code == 0
+    # Between them, the log names those that are too small.
+    first, *_, last = printed.splitlines()
+    assert first == (
+        '12 images in 2 classes; of 12 looked at, sizes run from 20 x 20 to 100 x 70; each is '
+        'cropped to its central square and resized to 64 x 64.'
+    )
+    assert last == f'9 images as the network sees them are in {out}'
+    grid = np.asarray(Image.open(out))
+    assert grid.shape == (3 * (64 + 15 + 2) + 2, 3 * 66 + 2, 3)
+    corners = [tuple(grid[2 + 81 * y, 2 + 66 * x]) for y in range(3) for x in range(3)]
+    assert {*corners} == {(255, 0, 0), (0, 0, 255)}
+    # Black names on white.
+    caption = grid[2 + 64 : 2 + 79, 2:66]
+    assert caption.max() == 255
+    assert caption.min() < 100
+
+
+def test_shows_the_first_draws_of_a_run(tool, tmp_path, browse):
+    path = CONFIGS / 'ct_1xb96-digits-8x8.py'
+    cfg = load_config(path)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    order = np.random.default_rng((0, 0)).permutation(len(dataset))
+    items = tool.first_draws(cfg, dataset, 5)
+    for item, index in zip(items, order[:5], strict=True):
+        assert item['labels'] == dataset[index]['labels']
+        assert (item['inputs'] == dataset[index]['inputs']).all()
+    code, printed, _ = browse(path, '--num', 5, '--out', tmp_path / 'digits.png')
+    assert code == 0
+    assert printed.startswith('1,400 images in 10 classes; of 100 looked at, all are 8 x 8 pixels.')
+
+
+@pytest.mark.parametrize('text', [None, 'cat', 'a very long name of a class'])
+def test_captions_fit(tool, text):
+    image = np.full((8, 8, 1), 200, dtype=np.uint8)
+    cell = tool.captioned(image, text)
+    assert cell.shape == (64 + (15 if text else 0), 64, 3)
+    assert (cell[:64] == 200).all()
+    assert not text or (cell[64:] < 100).any()
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['--num', '0'], '--num must be at least 1'),
+        ([], 'ImageFolder needs data_root, the folder of pictures: --cfg-options data_root='),
+        (['--cfg-options', 'data_root=/nowhere'], 'There is no folder /nowhere'),
+        (['--cfg-options', 'data_root={}', '--out', 'x.txt'], 'does not name a picture'),
+    ],
+)
+def test_mistakes(browse, pictures, args, message):
+    code, _, err = browse(FOLDER, *(arg.format(pictures) for arg in args))
+    assert code == 1
+    assert message in err.splitlines()[-1]
+
+
+def test_configs_for_sampling_have_no_data(browse, tmp_path):
+    (tmp_path / 'sampling.py').write_text(f"_base_ = '{ROOT}/configs/_base_/models/digits.py'\n")
+    code, _, err = browse(tmp_path / 'sampling.py')
+    assert code == 1
+    assert 'is for sampling only: it has no train_dataloader' in err
