@@ -46,6 +46,7 @@ def train(work_dir: Path, options: dict) -> tuple[Path, dict]:
     cfg.merge_from_dict(options)
     cfg.work_dir = str(work_dir)
     cfg.log_level = 'ERROR'  # the bar says what there is to say
+    del cfg.default_hooks.run_summary
     cfg.custom_hooks.append(dict(type='ProgressBarHook'))
     runner = Runner.from_cfg(cfg)
     start = time.perf_counter()

@@ -2,6 +2,9 @@
 
 import argparse
 import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,7 +13,12 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints import register_safe_loaders
+from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
+
+DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
+# Optimizer wrappers that --amp replaces: their settings mean the same.
+WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'MixedPrecisionOptimWrapper')
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,11 +33,21 @@ def parse_args() -> argparse.Namespace:
         metavar='auto|PATH',
         help='go on from the latest checkpoint of the work dir, or from a file',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16, on a GPU)')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bf16',
+        choices=DTYPES,
+        help='mixed precision, on a GPU or a CPU; alone: bf16',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the batch size over auto_scale_lr.base_batch_size',
+        help='scale the learning rate by the images of an optimizer step (of all processes and '
+        'accumulated batches) over auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument(
+        '--no-validate', action='store_true', help='leave out the validation of the config'
     )
     parser.add_argument('--seed', type=int, help='of the run; default: the one of the config')
     parser.add_argument(
@@ -52,7 +70,7 @@ def parse_args() -> argparse.Namespace:
 def prepare_config(args: argparse.Namespace) -> Config:
     """The config with what the command line changes."""
     cfg = load_config(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     if 'train_cfg' not in cfg:
         raise InputError(f'{args.config} is for sampling only: it has no train_cfg.')
     cfg.launcher = args.launcher
@@ -65,18 +83,61 @@ def prepare_config(args: argparse.Namespace) -> Config:
             raise InputError(f'--seed must be a whole number from 0 up, not {args.seed}.')
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
     if args.amp:
-        if not torch.cuda.is_available():
-            raise InputError('--amp needs a GPU.')
-        cfg.optim_wrapper = {**cfg.optim_wrapper, 'type': 'AmpOptimWrapper', 'dtype': 'bfloat16'}
+        use_mixed_precision(cfg, args.amp)
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise InputError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config.')
-        cfg.auto_scale_lr.enable = True
-    checkpoint = find_latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        scale_learning_rate(cfg)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    checkpoint = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
     if checkpoint is not None:
         cfg.resume = True
         cfg.load_from = checkpoint
     return cfg
+
+
+def use_mixed_precision(cfg: Config, precision: str) -> None:
+    """What --amp does."""
+    settings = dict(cfg.optim_wrapper)
+    if settings.get('type', 'OptimWrapper') not in WRAPPERS:
+        raise InputError(f'--amp does not know optim_wrapper.type={settings["type"]!r}.')
+    if precision == 'bf16':
+        settings.pop('loss_scale', None)
+    wrapper = dict(type='MixedPrecisionOptimWrapper', dtype=DTYPES[precision])
+    cfg.optim_wrapper = {**settings, **wrapper}
+
+
+def scale_learning_rate(cfg: Config) -> None:
+    """What --auto-scale-lr does."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise InputError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config.')
+    cfg.auto_scale_lr.enable = True
+    # MMEngine compares with the batches of one iteration.
+    cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint with which a run goes on, also where the folder has been moved."""
+    checkpoint = find_latest_checkpoint(work_dir)
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        moved = Path(work_dir) / Path(checkpoint).name
+        return str(moved) if moved.is_file() else checkpoint
+    return checkpoint
+
+
+@contextmanager
+def naming_unknown_settings() -> Iterator[None]:
+    """Answer a setting of the config that its class does not take in one sentence."""
+    try:
+        yield
+    except TypeError as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        builders = [i for i, f in enumerate(frames) if Path(f.filename).stem == 'build_functions']
+        inner = frames[builders[-1] + 1 :] if builders else frames
+        # A class that was entered may have handed the setting on to its parents.
+        refused = builders and all(frame.name == '__init__' for frame in inner)
+        if refused and 'unexpected keyword argument' in str(error):
+            raise InputError(f'The config has a setting that does not exist: {error}.') from error
+        raise
 
 
 def join_processes(cfg: Config) -> None:
@@ -93,7 +154,9 @@ def main() -> None:
     cfg = prepare_config(parse_args())
     register_safe_loaders()
     join_processes(cfg)
-    Runner.from_cfg(cfg).train()
+    fill_num_classes(cfg)
+    with naming_unknown_settings():
+        Runner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

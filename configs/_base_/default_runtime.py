@@ -4,6 +4,7 @@ custom_imports = dict(imports=['mmagic_cm'], allow_failed_imports=False)
 log_interval = 50
 default_hooks = dict(
     runtime_info=dict(type='TrainingInfoHook', interval=log_interval),
+    run_summary=dict(type='RunSummaryHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=log_interval, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
@@ -15,6 +16,10 @@ log_processor = dict(
     # TrainingInfoHook has already averaged over the interval.
     window_size=1,
     custom_cfg=[dict(data_src='time', method_name='mean', window_size=log_interval)],
+)
+visualizer = dict(
+    type='Visualizer',
+    vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],
 )
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
 model_wrapper_cfg = dict(

@@ -5,8 +5,11 @@ from .curriculum_hook import CurriculumHook
 from .ema import EMATracker
 from .ema_hook import EMAHook
 from .loops import ResumableIterLoop
+from .mixed_precision import MixedPrecisionOptimWrapper
 from .progress_bar_hook import ProgressBarHook
+from .run_summary_hook import RunSummaryHook
 from .sample_grid_hook import SampleGridHook
+from .stage_hook import StageHook
 from .training_info_hook import TrainingInfoHook
 
 __all__ = [
@@ -14,8 +17,11 @@ __all__ = [
     'CurriculumHook',
     'EMAHook',
     'EMATracker',
+    'MixedPrecisionOptimWrapper',
     'ProgressBarHook',
     'ResumableIterLoop',
+    'RunSummaryHook',
     'SampleGridHook',
+    'StageHook',
     'TrainingInfoHook',
 ]

@@ -1,6 +1,12 @@
-"""The hook that saves checkpoints, and keeps diverged weights from replacing good ones."""
+"""The hook that saves checkpoints such that neither a kill nor a divergence costs the last one."""
+
+import os
+from collections import deque
+from pathlib import Path
 
 import torch
+from mmengine.dist import is_main_process, master_only
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
@@ -9,15 +15,61 @@ from ..registry import HOOKS
 from .curriculum_hook import unwrapped
 
 ADVICE = 'The last good checkpoint is kept: lower the learning rate, or clip gradients.'
+_UNFINISHED = '.unfinished'
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file that is there as a whole or not at all, whenever the process is killed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + _UNFINISHED)
+    with open(unfinished, 'wb') as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+    # The new name itself is on the disk once its folder is.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@register_backend('mmagic_cm_atomic')
+class AtomicBackend(LocalBackend):
+    """MMEngine's local files, written by :func:`write_atomically`."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a file."""
+        write_atomically(filepath, obj)
 
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """MMEngine's CheckpointHook, which refuses weights that are not finite.
+    """MMEngine's CheckpointHook, safe against kills and against diverged weights.
 
-    MMEngine removes the oldest checkpoint before it writes the new one, so the check comes first:
-    with ``max_keep_ckpts=1`` the last good one would be gone.
+    Files are written under another name and renamed; what ``max_keep_ckpts`` has to go goes when
+    the new checkpoint is in place and ``last_checkpoint`` names it (MMEngine removes first and
+    writes then). Weights that are not finite are refused before anything is touched. Arguments:
+    those of MMEngine's hook.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Choose how to write, and remove what a killed run has left unfinished."""
+        super().before_train(runner)
+        if self.max_keep_ckpts > 0:
+            # Without a bound: for a moment there is one more than is kept.
+            self.keep_ckpt_ids = deque(self.keep_ckpt_ids)
+        if type(self.file_backend) is LocalBackend:
+            self.backend_args = dict(backend='mmagic_cm_atomic')
+            self._remove_unfinished(runner)
+
+    @master_only
+    def _remove_unfinished(self, runner: Runner) -> None:
+        for folder in {Path(self.out_dir), Path(runner.work_dir)}:
+            for path in folder.glob(f'*{_UNFINISHED}'):
+                path.unlink()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         for name, tensor in unwrapped(runner).state_dict().items():
@@ -25,4 +77,32 @@ class CheckpointHook(MMEngineCheckpointHook):
                 raise InputError(
                     f'{name} is no longer finite at iteration {runner.iter + 1}. {ADVICE}'
                 )
-        super()._save_checkpoint_with_step(runner, step, meta)
+        # The outdated checkpoint is still among them: a run that is killed before it removes it
+        # does so when it is resumed.
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            write_atomically(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt.encode())
+        self._remove_outdated()
+
+    def _remove_outdated(self) -> None:
+        while 0 < self.max_keep_ckpts < len(self.keep_ckpt_ids):
+            name = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
+            path = self.file_backend.join_path(self.out_dir, name)
+            if is_main_process() and self.file_backend.isfile(path):
+                self.file_backend.remove(path)

@@ -19,8 +19,12 @@ def update_ema(
 
 
 def took_step(runner: Runner) -> bool:
-    """Whether this iteration ended in an optimizer step: not while gradients accumulate."""
-    return runner.optim_wrapper.should_update()
+    """Whether this iteration ended in an optimizer step.
+
+    It does not while gradients accumulate, nor where float16 gradients overflow.
+    """
+    wrapper = runner.optim_wrapper
+    return getattr(wrapper, 'took_step', wrapper.should_update())
 
 
 class EMATracker:
@@ -50,6 +54,13 @@ class EMATracker:
             update_ema([average[k] for k in parameters], list(parameters.values()), rate)
             for name, buffer in buffers.items():
                 average[name].copy_(buffer)
+
+    def reset(self) -> None:
+        """Start all averages again from the module's current state."""
+        state = self.module.state_dict()
+        for average in self.averages.values():
+            for name, tensor in average.items():
+                tensor.copy_(state[name])
 
     def state_dict(self) -> dict[str, dict[str, torch.Tensor]]:
         """``{'0.999': {name: tensor}, ...}``, as checkpoints hold it under ``emas``."""

@@ -1,6 +1,7 @@
 """The hook that keeps evaluation EMAs of the online network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -17,15 +18,22 @@ class EMAHook(Hook):
 
     Args:
         rates: Such as (0.999, 0.9999).
+        evaluate: Which weights are validated: 'auto' (the longest average), a rate, or None (the
+            online network).
 
     Attributes:
         tracker: The averages, once training has begun.
     """
 
-    def __init__(self, rates: Sequence[float] = (0.9999,)) -> None:
+    def __init__(
+        self, rates: Sequence[float] = (0.9999,), evaluate: str | float | None = 'auto'
+    ) -> None:
         self.rates = tuple(rates)
+        self.check(evaluate)
+        self.evaluate = evaluate
         self.tracker: EMATracker | None = None
         self._loaded: dict | None = None
+        self._validation = ExitStack()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the averages of the file until the run begins."""
@@ -45,6 +53,32 @@ class EMAHook(Hook):
         if took_step(runner):
             self.tracker.update()
 
+    def check(self, ema: str | float | None) -> None:
+        """Refuse a choice of weights that is not 'auto', one of the rates, or None."""
+        if ema not in (None, 'auto', *self.rates):
+            raise InputError(f'There is no EMA of rate {ema!r}: EMAHook keeps {self.rates}.')
+
+    @contextmanager
+    def applied(self, ema: str | float | None) -> Iterator[None]:
+        """Run with a choice of weights in the online network.
+
+        Args:
+            ema: 'auto' (the longest average), a rate, or None (the online network's own).
+        """
+        if self.tracker is None or ema is None:
+            yield
+            return
+        with self.tracker.applied(None if ema == 'auto' else ema):
+            yield
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Validate these weights."""
+        self._validation.enter_context(self.applied(self.evaluate))
+
+    def after_val_epoch(self, runner: Runner, metrics=None) -> None:
+        """Go on with the online network, before CheckpointHook saves the best one."""
+        self._validation.close()
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the averages into the file."""
         if self.tracker is not None:
@@ -52,3 +86,8 @@ class EMAHook(Hook):
                 rate: {name: tensor.cpu() for name, tensor in average.items()}
                 for rate, average in self.tracker.state_dict().items()
             }
+
+
+def find_ema_hook(runner: Runner) -> EMAHook | None:
+    """The EMAHook of a run, if it has one."""
+    return next((hook for hook in runner.hooks if isinstance(hook, EMAHook)), None)

@@ -1,11 +1,13 @@
 """The training loop that resumes at the batch where it stopped."""
 
+import inspect
+
 from mmengine.dist import get_world_size
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from ..datasets.samplers import ResumableSampler
-from ..errors import InputError
+from ..errors import InputError, closest
 from ..registry import LOOPS
 
 
@@ -18,7 +20,11 @@ class ResumableIterLoop(IterBasedTrainLoop):
     """
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, **settings) -> None:
+        for name in 'max_iters', 'val_interval':
+            if name in settings:
+                _check_count(f'train_cfg.{name}', settings[name])
         if isinstance(dataloader, dict):
+            _check_loader(dataloader)
             per_rank = runner._randomness_cfg.get('diff_rank_seed', False)
             dataloader = runner.build_dataloader(dataloader, runner.seed, per_rank)
         # MMEngine's constructor starts to read what it is given: from the first draw, and with
@@ -53,3 +59,17 @@ class ResumableIterLoop(IterBasedTrainLoop):
         if self.runner.val_loop is None or self._iter < self.val_begin:
             return False
         return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+
+
+def _check_count(name: str, value: int | None) -> None:
+    if type(value) is not int or value < 1:
+        raise InputError(f'{name} must be a whole number from 1 up, not {value!r}.')
+
+
+def _check_loader(settings: dict) -> None:
+    """Refuse what ``DataLoader`` would refuse with a traceback."""
+    _check_count('train_dataloader.batch_size', settings.get('batch_size'))
+    known = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'}
+    unknown = sorted(settings.keys() - known)
+    if unknown:
+        raise InputError(f'train_dataloader takes no {unknown[0]!r}.{closest(unknown[0], known)}')

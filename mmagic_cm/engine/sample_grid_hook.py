@@ -1,7 +1,9 @@
 """The hook that draws pictures while a model learns."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -12,12 +14,14 @@ from ..generation import choose_labels, draw_images
 from ..images import make_grid, save_image
 from ..registry import DIFFUSION_SAMPLERS, HOOKS, resolve
 from .curriculum_hook import unwrapped
-from .ema_hook import EMAHook
+from .ema_hook import find_ema_hook
 
 
 @HOOKS.register_module()
 class SampleGridHook(Hook):
     """Save a grid of samples as ``WORK_DIR/samples/iter_N.png``, from the same noise each time.
+
+    The grid goes to the visualizer's backends, too, such as TensorBoard.
 
     Args:
         interval: Iterations between grids; one more is drawn at the end of the run.
@@ -52,11 +56,11 @@ class SampleGridHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the EMAs now, so that a wrong setting does not surface hours later."""
-        hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
-        rates = hooks[0].rates if hooks else ()
-        if self.ema not in (None, 'auto', *rates):
-            raise InputError(f'SampleGridHook: no EMA of rate {self.ema}; EMAHook keeps {rates}.')
-        self._ema_hook = hooks[0] if hooks and self.ema is not None else None
+        self._ema_hook = find_ema_hook(runner)
+        if self._ema_hook is not None:
+            self._ema_hook.check(self.ema)
+        elif self.ema not in (None, 'auto'):
+            raise InputError(f'There is no EMA of rate {self.ema!r}: the run has no EMAHook.')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         """Draw, every ``interval`` iterations and at the end."""
@@ -65,14 +69,11 @@ class SampleGridHook(Hook):
 
     @master_only
     def _save_grid(self, runner: Runner) -> None:
-        if self._ema_hook is None:
+        with self._ema_hook.applied(self.ema) if self._ema_hook else nullcontext():
             grid = self._draw(unwrapped(runner))
-        else:
-            rate = None if self.ema == 'auto' else self.ema
-            with self._ema_hook.tracker.applied(rate):
-                grid = self._draw(unwrapped(runner))
         path = Path(runner.work_dir) / 'samples' / f'iter_{runner.iter + 1}.png'
         save_image(grid, path)
+        runner.visualizer.add_image('samples', np.asarray(grid), runner.iter + 1)
         runner.logger.info(f'a grid of samples is in {path}')
 
     def _draw(self, model):

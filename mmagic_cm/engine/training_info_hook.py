@@ -2,24 +2,31 @@
 
 import math
 import time
+from collections import Counter
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.runner import Runner
 
 from ..checkpoints import register_safe_loaders
 from ..errors import InputError
+from ..models.objective import Objective
+from ..models.objectives import StagedObjective
 from ..registry import HOOKS
 from .checkpoint_hook import ADVICE
 from .curriculum_hook import unwrapped
+from .ema import took_step
 
 
 @HOOKS.register_module()
 class TrainingInfoHook(RuntimeInfoHook):
     """MMEngine's RuntimeInfoHook that reads losses from the device only when they are logged.
 
-    It adds the loss by noise level and the iterations per second, and stops when the loss is no
-    longer finite. Give it the LoggerHook's interval.
+    It adds the loss by noise level, iterations per second, images seen, hours left, the
+    curriculum's number of scales and target EMA, the norm of gradients that are clipped, and the
+    loss scale of float16; it stops when one of them is no longer finite. Give it the LoggerHook's
+    interval.
 
     Args:
         interval: Iterations between readings.
@@ -37,25 +44,56 @@ class TrainingInfoHook(RuntimeInfoHook):
         """Start counting."""
         super().before_train(runner)
         self._sums: dict[str, torch.Tensor] = {}
-        self._count = 0
+        self._counts = Counter()
+        self._last = runner.iter
         self._since = time.perf_counter()
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         """Add the outputs on the device; read them when it is time."""
         for key, value in (outputs or {}).items():
-            value = value.detach()
-            self._sums[key] = self._sums[key] + value if key in self._sums else value
-        self._count += 1
+            self._add(key, value)
+        norm = getattr(runner.optim_wrapper, 'grad_norm', None)
+        if norm is not None and took_step(runner):
+            self._add('grad_norm', norm)
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
             self._read(runner)
 
+    def _add(self, key: str, value: torch.Tensor) -> None:
+        value = value.detach()
+        self._sums[key] = self._sums[key] + value if key in self._sums else value
+        self._counts[key] += 1
+
     def _read(self, runner: Runner) -> None:
-        figures = {key: float(total) / self._count for key, total in self._sums.items()}
-        figures |= unwrapped(runner).loss_by_noise_level.take()
-        now = time.perf_counter()
-        figures['iterations_per_s'] = self._count / (now - self._since)
-        self._sums, self._count, self._since = {}, 0, now
+        model, iterations, now = unwrapped(runner), runner.iter + 1, time.perf_counter()
+        figures = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
+        figures |= model.loss_by_noise_level.take()
+        figures['iterations_per_s'] = (iterations - self._last) / (now - self._since)
+        figures['images_seen'] = iterations * runner.train_dataloader.batch_size * get_world_size()
+        if 'eta' in runner.message_hub.runtime_info:
+            figures['hours_left'] = runner.message_hub.get_info('eta') / 3600
+        if model.progress is not None:
+            figures |= _curriculum_figures(
+                model.objective, model.progress.step, model.progress.total_steps
+            )
+        loss_scale = getattr(runner.optim_wrapper, 'loss_scale', None)
+        if loss_scale is not None:
+            figures['loss_scale'] = loss_scale
+        self._sums, self._counts, self._last, self._since = {}, Counter(), iterations, now
         for key, value in figures.items():
             if not math.isfinite(value):
-                raise InputError(f'{key} is {value} at iteration {runner.iter + 1}. {ADVICE}')
+                raise InputError(f'{key} is {value} at iteration {iterations}. {ADVICE}')
             runner.message_hub.update_scalar(f'train/{key}', value)
+
+
+def _curriculum_figures(
+    objective: Objective | StagedObjective, step: int, total_steps: int
+) -> dict[str, float]:
+    """``num_scales`` where the objective has a curriculum, ``target_ema`` where it has a target."""
+    if isinstance(objective, StagedObjective):
+        objective, step, total_steps = objective.stage(step, total_steps)
+    figures = {}
+    if objective.curriculum is not None:
+        figures['num_scales'] = objective.curriculum(step, total_steps)[1]
+    if objective.needs_target:
+        figures['target_ema'] = objective.target_ema(step, total_steps)
+    return figures

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.datasets import digits
+from mmagic_cm.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs/consistency_models'
 TINY = {
@@ -26,6 +27,7 @@ TINY = {
     'train_dataloader.dataset.serialize_data': False,  # which collects garbage, for 0.2 s
     'default_hooks.logger.interval': 2,
     'default_hooks.runtime_info.interval': 2,
+    'default_hooks.run_summary.measure': False,
     'log_level': 'ERROR',
 }
 # `total_steps` is 8 in most tests: the curricula go through several stages of them.
@@ -38,6 +40,15 @@ OBJECTIVES = dict(
     ict=dict(
         type='ImprovedConsistencyTraining',
         curriculum=dict(type='DoublingCurriculum', start_scales=4, end_scales=16),
+    ),
+    cd=dict(
+        type='ConsistencyDistillation',
+        curriculum=dict(type='FixedCurriculum', target_ema=0.9, num_scales=6),
+    ),
+    # Stages of 1, 2 and 2 steps: the last one begins at 3.
+    pd=dict(
+        type='ProgressiveDistillation',
+        curriculum=dict(type='HalvingCurriculum', start_scales=4, steps_per_stage=1),
     ),
     ect=dict(
         type='StagedObjective',
@@ -77,12 +88,28 @@ def trainer(tmp_path) -> Callable[..., Runner]:
         cfg.experiment_name = uuid.uuid4().hex
         cfg.work_dir = str(tmp_path / work_dir)
         cfg.merge_from_dict({key.replace('__', '.'): value for key, value in options.items()})
+        if objective in ('cd', 'pd'):
+            cfg.model.teacher = dict(checkpoint=str(tmp_path / 'teacher.pth'))
+            cfg.model.init_from = 'teacher'
+            save_teacher(cfg.model.denoiser, tmp_path / 'teacher.pth')
+        if objective == 'pd':
+            cfg.param_scheduler = None
+            cfg.custom_hooks = [*cfg.custom_hooks, dict(type='StageHook')]
         runner = Runner.from_cfg(cfg)
         for hook in hooks:
             runner.register_hook(hook, priority='LOWEST')
         return runner
 
     return build
+
+
+def save_teacher(denoiser: dict, path: Path) -> None:
+    """Random weights that fit a denoiser, the same each time."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='ConsistencyModel', denoiser=copy.deepcopy(denoiser)))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    torch.save(model.state_dict(), path)
 
 
 class AfterEach(Hook):

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
 
 from mmagic_cm.checkpoints import read_checkpoint
 from mmagic_cm.engine import EMAHook
 from mmagic_cm.errors import InputError
+from mmagic_cm.registry import METRICS
 
 RATES = (0.5, 0.9)  # of the trainer's EMAHook
 
@@ -60,3 +62,73 @@ def test_resuming_needs_every_rate(trainer):
     path = f'{first.work_dir}/iter_2.pth'
     with pytest.raises(InputError, match=r'no EMA of rate 0\.7; it has: 0\.5, 0\.9'):
         trainer('ict', load_from=path, resume=True, custom_hooks__1__rates=(0.7,)).train()
+
+
+class WeightSpy(BaseMetric):
+    """Keeps the weights that validation sees."""
+
+    def process(self, data_batch, data_samples):
+        self.results.append(len(data_samples))
+
+    def compute_metrics(self, results):
+        self.seen.append({k: v.clone() for k, v in self.model.denoiser.state_dict().items()})
+        return dict(images=sum(results))
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    monkeypatch.setitem(METRICS.module_dict, 'WeightSpy', WeightSpy)
+    WeightSpy.seen = []
+    return WeightSpy
+
+
+@pytest.mark.parametrize('evaluate', ['auto', 0.9, 0.5, None])
+def test_which_weights_are_validated(evaluate, trainer, after_each, equal, snapshot, spy):
+    online = after_each(lambda runner, *_: snapshot(runner.model.denoiser))
+    loader = dict(
+        batch_size=16,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+        dataset=dict(type='DigitsDataset', split='test', pipeline=[dict(type='PackImage')]),
+    )
+    runner = trainer(
+        'ict',
+        online,
+        max_iters=4,
+        train_cfg__val_interval=2,
+        model__sampler=dict(_delete_=True, type='OnestepSampler'),
+        val_dataloader=dict(loader, dataset=dict(loader['dataset'], indices=20)),
+        val_evaluator=dict(type='WeightSpy'),
+        val_cfg=dict(type='ValLoop'),
+    )
+    spy.model = runner.model
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, EMAHook))
+    hook.evaluate = evaluate
+    runner.train()
+    assert len(spy.seen) == 2
+    rate = max(hook.rates) if evaluate == 'auto' else evaluate
+    last = hook.tracker.averages[rate] if rate is not None else online.seen[-1]
+    assert equal(spy.seen[-1], dict(last))
+    assert not equal(spy.seen[0], spy.seen[1])
+    # And training went on with the online network.
+    assert equal(snapshot(runner.model.denoiser), online.seen[-1])
+
+
+def test_evaluate_names_one_of_the_rates():
+    with pytest.raises(InputError, match=r'no EMA of rate 0\.99: EMAHook keeps'):
+        EMAHook(rates=(0.9, 0.999), evaluate=0.99)
+
+
+def test_the_best_checkpoint_holds_the_online_network(trainer, equal):
+    """CheckpointHook saves it after validation, when the average must be out again."""
+    runner = trainer('ict', max_iters=2)
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, EMAHook))
+    runner.train()
+    online = {k: v.clone() for k, v in runner.model.denoiser.state_dict().items()}
+    hook.before_val_epoch(runner)
+    assert not equal(dict(runner.model.denoiser.state_dict()), online)
+    names = [type(h).__name__ for h in runner.hooks]
+    assert names.index('EMAHook') < names.index('CheckpointHook')
+    hook.after_val_epoch(runner, metrics={})
+    assert equal(dict(runner.model.denoiser.state_dict()), online)

@@ -18,6 +18,14 @@ CASES = dict(
     ct=('ct', {}),
     ict=('ict', {}),
     ect=('ect', {}),
+    cd=('cd', {}),
+    # Stopped where the last stage begins, and within a stage.
+    pd=('pd', {}),
+    pd_within_a_stage=(
+        'pd',
+        dict(model__objective__curriculum__steps_per_stage=2),
+    ),
+    pd_accumulating=('pd', dict(optim_wrapper__accumulative_counts=2)),
     ct_with_dropout=('ct', dict(model__denoiser__network__dropout=0.3)),
     ict_with_flips=('ict', dict(train_dataloader__dataset__pipeline=FLIP)),
     ict_with_workers=(
@@ -47,7 +55,7 @@ def lasting(path: Path) -> dict:
     """What a checkpoint holds beside the time of day."""
     checkpoint = read_checkpoint(path)
     meta = {key: checkpoint['meta'][key] for key in ('iter', 'epoch', 'seed', 'dataset_meta')}
-    names = 'state_dict', 'emas', 'optimizer', 'param_schedulers'
+    names = {'state_dict', 'emas', 'optimizer', 'param_schedulers', 'teacher'} & checkpoint.keys()
     return dict(meta=meta) | {name: checkpoint[name] for name in names}
 
 
@@ -86,7 +94,10 @@ def test_resumed_run_equals_the_uninterrupted_one(trainer, after_each, equal, ca
         assert equal(saved[part], expected[part]), part
     # Not equal by standing still.
     assert not equal(lasting(f'{run.work_dir}/iter_{stop}.pth')['emas'], expected['emas'])
-    assert any(name.startswith('target.') for name in saved['state_dict']) == (objective == 'ct')
+    assert any(name.startswith('target.') for name in saved['state_dict']) == (
+        objective in ('ct', 'cd')
+    )
+    assert ('teacher' in saved) == (objective == 'pd')
 
 
 def test_auto_resumes_after_an_interruption(trainer, after_each, equal):

@@ -12,6 +12,7 @@ from mmagic_cm.errors import InputError
 from mmagic_cm.models.statistics import LossByNoiseLevel
 
 FIGURES = {'iter', 'step', 'lr', 'loss', 'iterations_per_s', 'time', 'data_time'}
+FIGURES |= {'images_seen', 'hours_left', 'num_scales'}
 BINS = ['loss_sigma<0.1', 'loss_sigma<1', 'loss_sigma<10', 'loss_sigma>10']
 
 
@@ -148,3 +149,86 @@ def test_stock_runtime_info_still_trains(trainer, read_log):
     runner.train()
     assert [line['step'] for line in read_log(runner)] == [2, 4]
     assert all(math.isfinite(line['loss']) for line in read_log(runner))
+
+
+EVERY = dict(default_hooks__logger__interval=1, default_hooks__runtime_info__interval=1)
+
+
+def test_progress_is_logged(trainer, read_log):
+    runner = trainer('edm', max_iters=4)
+    runner.train()
+    lines = read_log(runner)
+    assert [line['images_seen'] for line in lines] == [2 * 8, 4 * 8]
+    assert all(line['hours_left'] >= 0 for line in lines)
+    # A resumed run counts on.
+    resumed = trainer('edm', resume=True, max_iters=6)
+    resumed.train()
+    assert read_log(resumed)[-1]['images_seen'] == 6 * 8
+
+
+@pytest.mark.parametrize('objective', ['edm', 'ct', 'ict', 'ect'])
+def test_the_curriculum_is_logged_where_there_is_one(trainer, read_log, objective):
+    runner = trainer(objective, max_iters=4, **EVERY)
+    runner.train()
+    curriculum = getattr(runner.model.objective, 'curriculum', None)
+    for step, line in enumerate(read_log(runner)):
+        scales = curriculum(step, 4)[1] if objective in {'ct', 'ict'} else None
+        assert line.get('num_scales') == scales
+        ema = curriculum(step, 4)[0] if objective == 'ct' else None
+        assert line.get('target_ema') == ema
+
+
+def test_a_stage_with_a_curriculum_logs_it(trainer, read_log):
+    ct = dict(
+        type='ConsistencyTraining',
+        curriculum=dict(type='GrowingCurriculum', start_scales=2, end_scales=40, start_ema=0.9),
+    )
+    stages = [(0.5, dict(type='DenoisingScoreMatching')), (1.0, ct)]
+    runner = trainer(dict(type='StagedObjective', stages=stages), max_iters=4, **EVERY)
+    runner.train()
+    lines = read_log(runner)
+    assert ['num_scales' in line for line in lines] == [False, False, True, True]
+    # It counts its own steps.
+    assert lines[2]['num_scales'] == 2
+    assert lines[2]['target_ema'] == pytest.approx(0.9**2, rel=1e-6)
+
+
+def test_float16_and_clipping_are_logged(trainer, read_log):
+    runner = trainer(
+        'ict',
+        max_iters=4,
+        optim_wrapper__type='MixedPrecisionOptimWrapper',
+        optim_wrapper__dtype='float16',
+        optim_wrapper__loss_scale=128.0,
+        optim_wrapper__clip_grad=dict(max_norm=1.0),
+    )
+    runner.train()
+    for line in read_log(runner):
+        assert line['loss_scale'] == 128
+        assert line['grad_norm'] > 0
+
+
+def test_norms_of_overflowed_gradients_do_not_stop_the_run(trainer, read_log):
+    runner = trainer(
+        'ict',
+        max_iters=4,
+        optim_wrapper__type='MixedPrecisionOptimWrapper',
+        optim_wrapper__dtype='float16',
+        optim_wrapper__loss_scale=2.0**120,
+        optim_wrapper__clip_grad=dict(max_norm=1.0),
+    )
+    runner.train()
+    assert [line.get('grad_norm') for line in read_log(runner)] == [None, None]
+
+
+def test_tensorboard_gets_figures_and_grids(trainer):
+    events = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    grid = dict(type='SampleGridHook', interval=2, num_rows=1, num_columns=2)
+    runner = trainer('ct', max_iters=4, custom_hooks=[grid])
+    runner.train()
+    reader = events.EventAccumulator(str(Path(runner.log_dir) / 'vis_data'))
+    reader.Reload()
+    known = reader.Tags()
+    assert {'loss', 'lr', 'num_scales', 'target_ema', 'images_seen'} <= {*known['scalars']}
+    assert [event.step for event in reader.Scalars('loss')] == [2, 4]
+    assert [event.step for event in reader.Images('samples')] == [2, 4]

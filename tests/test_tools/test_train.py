@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from torchvision.models import vgg16
 
 from mmagic_cm.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs/consistency_models'
 CT = CONFIGS / 'ct_1xb96-digits-8x8.py'
+EDM = CONFIGS / 'edm_1xb96-digits-8x8.py'
 DIGITS = sorted(CONFIGS.glob('*digits*.py'))
 TINY = {
     'model.denoiser.network.model_channels': 8,
@@ -86,11 +88,39 @@ def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize('config', DIGITS, ids=lambda path: path.stem)
-def test_leaf_trains_resumes_and_stops(train, config):
-    work_dir = train(config, max_iters=20)
+@pytest.fixture
+def files_for(train, tmp_path):
+    """Make the files that a leaf needs: a teacher, and a VGG16 of random weights."""
+
+    def make(config: Path) -> dict[str, str]:
+        model, settings = Config.fromfile(config).model, {}
+        if 'teacher' in model:
+            teacher = train(EDM, work_dir='teacher') / 'iter_2.pth'
+            settings['model__teacher__checkpoint'] = str(teacher)
+        distance = model.objective.get('distance')
+        if isinstance(distance, dict) and distance.type == 'lpips':
+            with torch.device('meta'):
+                shapes = vgg16().features.state_dict(prefix='features.')
+            weights = {name: 0.05 * torch.randn(old.shape) for name, old in shapes.items()}
+            torch.save(weights, tmp_path / 'vgg16.pth')
+            settings['model__objective__distance__weights'] = str(tmp_path / 'vgg16.pth')
+        return settings
+
+    return make
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if 'lpips' in path.stem else [])
+        for path in DIGITS
+    ],
+)
+def test_leaf_trains_resumes_and_stops(train, files_for, config):
+    files = files_for(config)
+    work_dir = train(config, max_iters=20, **files)
     assert (work_dir / 'last_checkpoint').read_text() == str(work_dir / 'iter_20.pth')
-    train(config, '--resume', max_iters=30)
+    train(config, '--resume', max_iters=30, **files)
 
     # Had the second run started afresh, it would have logged 5 to 20 again.
     lines = logged(work_dir)
@@ -124,13 +154,23 @@ def test_seed_decides_the_result(train):
     assert not equal(first, default)
 
 
-def test_options_and_auto_scale_lr_reach_the_run(train):
-    rates = []
-    for args in (), ('--auto-scale-lr',):
-        work_dir = train(CT, *args, work_dir=str(len(rates)), optim_wrapper__optimizer__lr=0.5)
-        [group] = read_checkpoint(work_dir / 'iter_2.pth')['optimizer']['param_groups']
-        rates.append(group['initial_lr'])
-    assert rates == [0.5, pytest.approx(0.5 * 8 / 96)]
+@pytest.mark.parametrize(
+    ('args', 'accumulated', 'expected'),
+    [
+        ((), 2, 0.5),
+        (('--auto-scale-lr',), 1, 0.5 * 8 / 96),
+        (('--auto-scale-lr',), 2, 0.5 * 16 / 96),
+    ],
+)
+def test_options_and_auto_scale_lr_reach_the_run(train, args, accumulated, expected):
+    work_dir = train(
+        CT,
+        *args,
+        optim_wrapper__optimizer__lr=0.5,
+        optim_wrapper__accumulative_counts=accumulated,
+    )
+    [group] = read_checkpoint(work_dir / 'iter_2.pth')['optimizer']['param_groups']
+    assert group['initial_lr'] == pytest.approx(expected)
 
 
 def test_work_dir_is_named_after_the_config(monkeypatch, tmp_path):
@@ -141,9 +181,57 @@ def test_work_dir_is_named_after_the_config(monkeypatch, tmp_path):
     assert tool.prepare_config(tool.parse_args()).work_dir == f'work_dirs/{CT.stem}'
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='mixed precision needs a GPU')
-def test_amp_trains_in_bfloat16(train):
-    assert logged(train(CT, '--amp', max_iters=5))[-1]['loss'] > 0
+@pytest.mark.parametrize(
+    ('args', 'dtype'),
+    [(['--amp'], 'bfloat16'), (['--amp', 'bf16'], 'bfloat16'), (['--amp', 'fp16'], 'float16')],
+)
+def test_amp_trains_in_half_precision(train, args, dtype):
+    # What the network's own layers compute in, not what the command says.
+    seen = set()
+
+    def note(module, inputs, output):
+        if isinstance(module, torch.nn.Conv2d):
+            seen.add(str(output.dtype))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        work_dir = train(CT, *args, max_iters=5)
+    finally:
+        handle.remove()
+    assert f'torch.{dtype}' in seen
+    [line] = logged(work_dir)
+    assert line['loss'] > 0
+    assert ('loss_scale' in line) == (dtype == 'float16')
+
+
+def test_amp_does_not_replace_what_it_does_not_know(train, capsys):
+    with pytest.raises(SystemExit):
+        train(CT, '--amp', optim_wrapper__type='ApexOptimWrapper')
+    assert "does not know optim_wrapper.type='ApexOptimWrapper'" in capsys.readouterr().err
+
+
+def test_a_moved_folder_resumes(train, tmp_path):
+    train(CT, work_dir='old', max_iters=5)
+    (tmp_path / 'old').rename(tmp_path / 'new')
+    lines = logged(train(CT, '--resume', work_dir='new', max_iters=10))
+    assert [line['step'] for line in lines] == [5, 10]
+
+
+def test_validation_can_be_left_out(command, monkeypatch, tmp_path):
+    tool = load_tool()
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    (tmp_path / 'config.py').write_text(
+        f"_base_ = '{CT}'\n"
+        "val_cfg = dict(type='ValLoop')\n"
+        'val_dataloader = dict(batch_size=1)\n'
+        'val_evaluator = dict()\n'
+    )
+    ends = []
+    for args in [], ['--no-validate']:
+        monkeypatch.setattr(sys, 'argv', ['tools/train.py', str(tmp_path / 'config.py'), *args])
+        cfg = tool.prepare_config(tool.parse_args())
+        ends.append([cfg.val_cfg is None, cfg.val_dataloader is None, cfg.val_evaluator is None])
+    assert ends == [[False] * 3, [True] * 3]
 
 
 @pytest.mark.parametrize(
@@ -167,10 +255,20 @@ def test_amp_trains_in_bfloat16(train):
         (
             (),
             dict(model__denoiser__network__model_chanels=8),
-            "ADMUNet: got an unexpected keyword argument 'model_chanels'",
+            "ADMUNet takes no 'model_chanels'. Did you mean 'model_channels'?",
         ),
         ((), dict(train_dataloader__dataset__split='val'), "'train' or 'test', not 'val'"),
         ((), dict(model__objective=None), 'no objective'),
+        ((), dict(train_cfg__max_iters=0), 'train_cfg.max_iters must be a whole number from 1 up'),
+        ((), dict(train_cfg__max_iters=1e3), 'from 1 up, not 1000.0'),
+        ((), dict(train_cfg__val_interval=0), 'train_cfg.val_interval must be a whole number'),
+        ((), dict(train_dataloader__batch_size=0), 'train_dataloader.batch_size must be'),
+        ((), dict(train_dataloader__num_worker=1), "Did you mean 'num_workers'?"),
+        ((), dict(train_cfg__max_iter=9), "unexpected keyword argument 'max_iter'"),
+        ((), dict(train_dataloader__dataset__splitt='test'), "keyword argument 'splitt'"),
+        ((), dict(optim_wrapper__lr=0.1), "unexpected keyword argument 'lr'"),
+        ((), dict(optim_wrapper__optimizer__learning_rate=0.1), "argument 'learning_rate'"),
+        ((), dict(custom_hooks__1__rate=0.9), "unexpected keyword argument 'rate'"),
         ((), dict(load_from='/nowhere.pth'), 'no checkpoint file /nowhere.pth'),
         (('--resume', '/nowhere.pth'), {}, 'no checkpoint file /nowhere.pth'),
         (('--resume', __file__), {}, __file__),
@@ -186,13 +284,6 @@ def test_mistakes_are_answered_with_one_line(train, capsys, monkeypatch, args, s
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith('error: ')
     assert message in line
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_amp_without_a_gpu_says_so(train, capsys):
-    with pytest.raises(SystemExit):
-        train(CT, '--amp')
-    assert capsys.readouterr().err == 'error: --amp needs a GPU.\n'
 
 
 @pytest.mark.parametrize(
@@ -251,51 +342,3 @@ def test_the_command_answers_a_wrong_path_without_a_traceback():
     [line] = done.stderr.splitlines()
     assert line.startswith(f'error: There is no config file {wrong}. Did you mean ')
     assert str(CT.relative_to(ROOT)) in line
-
-
-WATCH = """
-import torch
-from mmengine.dist import get_rank
-from mmengine.hooks import Hook
-from mmagic_cm.registry import HOOKS
-
-@HOOKS.register_module()
-class SaveEachRank(Hook):
-    def before_train(self, runner):
-        self.labels = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.labels.append(data_batch['labels'])
-
-    def after_train(self, runner):
-        state = dict(weights=runner.model.module.state_dict(), labels=torch.cat(self.labels))
-        torch.save(state, f'{runner.work_dir}/rank_{get_rank()}.pth')
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_model_and_resume_exactly(train, tmp_path):
-    (tmp_path / 'watching.py').write_text(WATCH)
-    (tmp_path / 'config.py').write_text(
-        f"_base_ = '{CT}'\n"
-        "custom_imports = dict(imports=['mmagic_cm', 'watching'])\n"
-        "custom_hooks = [dict(type='CurriculumHook'), dict(type='EMAHook', rates=(0.9,)),\n"
-        "                dict(type='SampleGridHook', num_rows=1), dict(type='SaveEachRank')]\n"
-    )
-    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    torchrun += ['--nproc_per_node', '2', 'tools/train.py', str(tmp_path / 'config.py')]
-    settings = TINY | {'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 2}
-    ends = []
-    for name, args in [('whole', []), ('resumed', ['--resume', f'{tmp_path}/whole/iter_2.pth'])]:
-        command = [*torchrun, *args, '--launcher', 'pytorch', '--work-dir', str(tmp_path / name)]
-        done = run_command(*command, *options(settings), PYTHONPATH=str(tmp_path))
-        assert done.returncode == 0, done.stderr
-        ranks = [torch.load(tmp_path / name / f'rank_{rank}.pth') for rank in range(2)]
-        assert equal(ranks[0]['weights'], ranks[1]['weights'])
-        assert equal(ranks[0]['weights'], last_weights(tmp_path / name))
-        ends.append(ranks)
-    whole, resumed = ends
-    assert equal(whole[0]['weights'], resumed[0]['weights'])
-    for rank in range(2):
-        assert torch.equal(whole[rank]['labels'][2 * 8 :], resumed[rank]['labels'])
-    assert not torch.equal(whole[0]['labels'], whole[1]['labels'])

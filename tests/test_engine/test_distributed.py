@@ -1,0 +1,152 @@
+"""Processes, accumulated batches and recomputed activations change nothing but the rounding."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from mmagic_cm.checkpoints import read_checkpoint
+from mmagic_cm.models import DataPreprocessor
+from mmagic_cm.models.consistency_model import TrainingProgress
+from mmagic_cm.models.objective import Objective
+
+BATCH, STEPS = 8, 6
+
+
+def settings(**changes) -> dict:
+    """Options of a run."""
+    whole = dict(
+        train_dataloader__batch_size=BATCH,
+        max_iters=STEPS,
+        # Adam would divide gradients that are nothing but rounding by their own size.
+        optim_wrapper__optimizer=dict(type='SGD', lr=0.05, _delete_=True),
+        param_scheduler=None,
+        default_hooks__checkpoint__interval=1,
+        default_hooks__checkpoint__max_keep_ckpts=-1,
+    )
+    return whole | changes
+
+
+def share_draws(monkeypatch, rows: Callable[[int], slice]) -> None:
+    """Draw for the whole batch, from the step alone; of call i keep ``rows(i)``."""
+    draw, calls = Objective.draw, []
+
+    def cut(self, x0, step, total_steps, generator=None):
+        whole = x0.new_empty(BATCH, *x0.shape[1:])
+        generator = torch.Generator().manual_seed(step)
+        drawn = draw(self, whole, step, total_steps, generator)
+        calls.append(step)
+        return {name: tensor[rows(len(calls) - 1)] for name, tensor in drawn.items()}
+
+    monkeypatch.setattr(Objective, 'draw', cut)
+
+
+def assert_same_end(one: Path, other: Path, other_steps: int = STEPS) -> None:
+    """The last checkpoints of two runs agree to rounding, and the weights have moved."""
+    first = read_checkpoint(one / 'iter_1.pth')['state_dict']
+    a = read_checkpoint(one / f'iter_{STEPS}.pth')
+    b = read_checkpoint(other / f'iter_{other_steps}.pth')
+    for name, weight in a['state_dict'].items():
+        torch.testing.assert_close(b['state_dict'][name], weight, rtol=1e-4, atol=1e-6)
+    for rate, average in a['emas'].items():
+        for name, weight in average.items():
+            torch.testing.assert_close(b['emas'][rate][name], weight, rtol=1e-4, atol=1e-6)
+    moved = max(float((a['state_dict'][k] - first[k]).abs().max()) for k in first)
+    assert moved > 1e-3
+
+
+def run_ranks(world_size: int, train: Callable[[int], None], meeting: Path) -> None:
+    """Fork processes that find each other by gloo; ``train(rank)`` runs in each."""
+    processes = []
+    for rank in range(world_size):
+        process = os.fork()
+        if process == 0:
+            try:
+                os.environ |= dict(RANK=f'{rank}', LOCAL_RANK=f'{rank}', WORLD_SIZE=f'{world_size}')
+                dist.init_process_group(
+                    'gloo', f'file://{meeting}', rank=rank, world_size=world_size
+                )
+                train(rank)
+            except BaseException as error:
+                print(f'rank {rank}: {type(error).__name__}: {error}', file=sys.stderr)
+                os._exit(1)
+            os._exit(0)
+        processes.append(process)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+    assert codes == [0] * world_size
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+@pytest.mark.parametrize('objective', ['edm', 'ct', 'ict'])
+def test_two_processes_equal_one_with_the_whole_batch(trainer, monkeypatch, tmp_path, objective):
+    with monkeypatch.context() as patch:
+        share_draws(patch, lambda call: slice(None))
+        trainer(objective, work_dir='one', **settings()).train()
+
+    def train(rank):
+        # The sampler gives every second image to each process.
+        share_draws(monkeypatch, lambda call: slice(rank, None, 2))
+        options = settings(
+            train_dataloader__batch_size=BATCH // 2,
+            launcher='pytorch',
+            model_wrapper_cfg__device_ids=None,
+        )
+        trainer(objective, work_dir='two', **options).train()
+
+    run_ranks(2, train, tmp_path / 'meeting')
+    assert_same_end(tmp_path / 'one', tmp_path / 'two')
+
+
+@pytest.mark.parametrize(
+    ('objective', 'wrapper'),
+    [
+        ('edm', 'OptimWrapper'),
+        ('ct', 'OptimWrapper'),
+        ('ict', 'OptimWrapper'),
+        ('ct', 'MixedPrecisionOptimWrapper'),
+    ],
+)
+def test_accumulated_halves_equal_the_whole_batch(
+    trainer, monkeypatch, tmp_path, objective, wrapper
+):
+    with monkeypatch.context() as patch:
+        share_draws(patch, lambda call: slice(None))
+        trainer(objective, work_dir='whole', **settings()).train()
+    options = settings(
+        max_iters=2 * STEPS,
+        train_dataloader__batch_size=BATCH // 2,
+        optim_wrapper__accumulative_counts=2,
+        optim_wrapper__type=wrapper,
+    )
+    half = BATCH // 2
+    share_draws(monkeypatch, lambda call: slice(call % 2 * half, (call % 2 + 1) * half))
+    if wrapper == 'MixedPrecisionOptimWrapper':
+        # In float32: what is accumulated is tested here, not what is rounded.
+        monkeypatch.setattr(torch, 'autocast', lambda *args, **options: nullcontext())
+    trainer(objective, work_dir='halves', **options).train()
+    assert_same_end(tmp_path / 'whole', tmp_path / 'halves', 2 * STEPS)
+
+
+@pytest.mark.parametrize('objective', ['ct', 'ict'])
+def test_recomputed_activations_give_the_same_gradients(build_model, objective):
+    curriculum = dict(type='GrowingCurriculum', start_scales=2, end_scales=40, start_ema=0.9)
+    names = dict(ct='ConsistencyTraining', ict='ImprovedConsistencyTraining')
+    images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
+    data = DataPreprocessor()(dict(inputs=images))['inputs']
+    gradients = []
+    for use_checkpoint, dropout in (False, 0.4), (True, 0.4), (True, 0.0):
+        model = build_model(
+            dict(use_checkpoint=use_checkpoint, dropout=dropout),
+            objective=dict(type=names[objective], curriculum=curriculum),
+        ).train()
+        model.progress = TrainingProgress(seed=0, iteration=5, step=5, total_steps=10)
+        model.loss(data, torch.arange(4))['loss'].backward()
+        gradients.append([p.grad for p in model.denoiser.parameters()])
+    for plain, recomputed in zip(*gradients[:2], strict=True):
+        assert torch.equal(plain, recomputed)
+    assert not all(map(torch.equal, gradients[1], gradients[2]))
