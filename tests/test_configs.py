@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 
 from mmagic_cm import datasets, engine  # noqa: F401  what configs name
@@ -13,7 +14,8 @@ from mmagic_cm.apis import load_config
 from mmagic_cm.models import ConsistencyModel
 from mmagic_cm.registry import DATASETS, HOOKS, MODELS
 
-CONFIGS = Path(__file__).parents[1] / 'configs'
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / 'configs'
 FILES = sorted(CONFIGS.rglob('*.py'))
 LEAVES = [path for path in FILES if '_base_' not in path.parts]
 
@@ -33,7 +35,23 @@ def leaf_values(value, path: str = '') -> list[tuple[str, object]]:
 
 def test_there_are_leaves():
     names = {path.name for path in LEAVES}
-    assert {f'{kind}_1xb96-digits-8x8.py' for kind in ('ect', 'ict', 'ct', 'edm')} <= names
+    modes = ('edm', 'cd-l2', 'cd-lpips', 'ct', 'pd', 'ict', 'ect')
+    assert {f'{mode}_1xb96-digits-8x8.py' for mode in modes} <= names
+    assert 'ect_1xb64-folder-64x64.py' in names
+
+
+def test_every_leaf_of_the_paper_is_in_the_index():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    (path,) = index['Import']
+    models = yaml.safe_load((ROOT / path).read_text())['Models']
+    assert all((ROOT / model['Config']).stem == model['Name'] for model in models)
+    own = {path.stem for path in LEAVES if {'digits', 'folder'} & set(path.stem.split('-'))}
+    assert {model['Name'] for model in models} == {path.stem for path in LEAVES} - own
+    for model in models:
+        # A checkpoint is named where the config samples from one, and it is that config's own.
+        named = load_config(ROOT / model['Config']).get('load_from')
+        found = model.get('Weights')
+        assert (found and found.rsplit('/', 1)[-1]) == named
 
 
 @parametrize(FILES)
@@ -80,7 +98,8 @@ def test_name_says_what_is_inside(path):
     assert cfg.model.denoiser.network.image_size == int(match[3])
     if 'train_cfg' in cfg:
         assert cfg.train_dataloader.batch_size == int(match[2])
-        assert cfg.auto_scale_lr.base_batch_size == int(match[1]) * int(match[2])
+        accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+        assert cfg.auto_scale_lr.base_batch_size == int(match[1]) * int(match[2]) * accumulated
 
 
 @parametrize([path for path in LEAVES if 'digits' in path.name])

@@ -9,3 +9,4 @@ model = dict(
     objective=dict(type='DenoisingScoreMatching'),
     sampler=dict(type='HeunSampler', num_steps=18),
 )
+train_cfg = dict(max_iters=1000)

@@ -1,0 +1,17 @@
+_base_ = [
+    '../_base_/models/cifar10_32.py',
+    '../_base_/datasets/cifar10_32.py',
+    '../_base_/schedules/cifar10_32.py',
+]
+# Consistency distillation (algorithm 2); mu = 0: the online network is its own target. Teacher:
+#   bash tools/dist_train.sh configs/consistency_models/edm_8xb64-cifar10-32x32.py 8
+model = dict(
+    teacher=dict(checkpoint='work_dirs/edm_8xb64-cifar10-32x32/iter_400000.pth'),
+    init_from='teacher',
+    objective=dict(
+        type='ConsistencyDistillation',
+        distance='l2',
+        solver='heun',
+        curriculum=dict(type='FixedCurriculum', target_ema=0.0, num_scales=18),
+    ),
+)

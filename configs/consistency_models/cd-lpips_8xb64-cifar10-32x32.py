@@ -1,0 +1,5 @@
+_base_ = './cd-l2_8xb64-cifar10-32x32.py'
+# With max-pooling at 224 pixels, as the LPIPS of the paper's JAX code has it.
+model = dict(
+    objective=dict(distance=dict(_delete_=True, type='lpips', pooling='max', resize=224)),
+)

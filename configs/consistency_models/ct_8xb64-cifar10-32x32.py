@@ -1,0 +1,13 @@
+_base_ = [
+    '../_base_/models/cifar10_32.py',
+    '../_base_/datasets/cifar10_32.py',
+    '../_base_/schedules/cifar10_32.py',
+]
+# Consistency training (algorithm 3), from scratch.
+model = dict(
+    objective=dict(
+        type='ConsistencyTraining',
+        distance=dict(type='lpips', pooling='max', resize=224),
+        curriculum=dict(type='GrowingCurriculum', start_scales=2, end_scales=150, start_ema=0.9),
+    ),
+)

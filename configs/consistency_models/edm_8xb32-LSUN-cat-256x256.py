@@ -1,0 +1,3 @@
+_base_ = './edm_8xb32-LSUN-bedroom-256x256.py'
+data_root = 'data/lsun/cat'
+train_dataloader = dict(dataset=dict(data_root=data_root))

@@ -1,0 +1,14 @@
+_base_ = [
+    '../_base_/models/cifar10_32.py',
+    '../_base_/datasets/cifar10_32.py',
+    '../_base_/schedules/cifar10_32.py',
+]
+# The teacher: an EDM diffusion model, with a warm-up over 10 million images.
+model = dict(
+    denoiser=dict(parameterization='edm', network=dict(dropout=0.13)),
+    objective=dict(type='DenoisingScoreMatching', p_mean=-1.2, p_std=1.2, weighting='karras'),
+    sampler=dict(type='HeunSampler', num_steps=18),
+)
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3))
+param_scheduler = dict(type='LinearLR', start_factor=1e-4, by_epoch=False, end=19531)
+train_cfg = dict(max_iters=400000)

@@ -1,0 +1,20 @@
+_base_ = [
+    '../_base_/models/cifar10_32.py',
+    '../_base_/datasets/cifar10_32.py',
+    '../_base_/schedules/cifar10_32.py',
+]
+# Improved consistency training (arXiv:2310.14189), from scratch, with the batch of the paper's CT.
+model = dict(
+    denoiser=dict(network=dict(dropout=0.3)),
+    objective=dict(
+        type='ImprovedConsistencyTraining',
+        curriculum=dict(type='DoublingCurriculum', start_scales=10, end_scales=1280),
+    ),
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-4))
+train_cfg = dict(max_iters=400000)
+custom_hooks = [
+    dict(type='CurriculumHook'),
+    dict(type='EMAHook', rates=(0.99993,)),
+    dict(type='SampleGridHook', interval=5000),
+]

@@ -1,0 +1,4 @@
+_base_ = './pd_8xb32-LSUN-bedroom-256x256.py'
+data_root = 'data/lsun/cat'
+train_dataloader = dict(dataset=dict(data_root=data_root))
+model = dict(teacher=dict(checkpoint='edm_cat256_ema.pt'))

@@ -1,0 +1,252 @@
+"""Each training config of the paper's data sets against its published settings, in one table.
+
+The paper's code (its launch script) and table 3, the recipes of iCT and ECT; a comment in the
+config says where two of them disagree.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmagic_cm.apis import load_config
+from mmagic_cm.diffusion.schedules import karras_sigmas
+from mmagic_cm.models import LPIPS
+from mmagic_cm.registry import MODELS
+
+LEAVES = Path(__file__).parents[1] / 'configs/consistency_models'
+# Half-lives of the longest EMAs: 50 million images of batch 4096.
+IMAGENET_EMAS = (0.999, 0.9999, 0.9999432189950708)
+LSUN_EMAS = (0.9999, 0.99994, 0.9999432189950708)
+CIFAR_EMAS = (0.999, 0.9999)
+# (step, total steps) -> (target EMA, number of scales), from the reference's own tables.
+CD_CURVE = {0: (0.95, 40), 599_999: (0.95, 40)}
+CIFAR_CD_CURVE = {0: (0.0, 18), 799_999: (0.0, 18)}
+CT_200_CURVE = {
+    0: (0.9025, 2), 1: (0.95, 3), 1000: (0.98545164, 8), 100_000: (0.99855616, 72),
+    400_000: (0.99927782, 143), 800_000: (0.99948720, 201),
+}  # fmt: skip
+CIFAR_CT_CURVE = {
+    0: (0.81, 2), 100_000: (0.99603202, 54), 400_000: (0.99801404, 107), 800_000: (0.99859618, 151),
+}  # fmt: skip
+CT_150_ENDS = {0: (0.9025, 2), 1_000_000: (0.95 ** (2 / 150), 151)}
+PD_CURVE = {0: (1.0, 4096), 50_000: (1.0, 2048), 550_000: (1.0, 2), 650_000: (1.0, 1)}
+ICT_ENDS = {0: (0.0, 11), 'last': (0.0, 1281)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is made of; ``steps`` counts optimizer steps."""
+
+    lr: float
+    batch: int
+    steps: int
+    emas: tuple
+    curve: dict = field(default_factory=dict)
+    distance: str = 'l2'
+    dropout: float = 0.0
+    optimizer: str = 'RAdam'
+    clip: float | None = None
+    weighting: str = 'uniform'
+    parameterization: str = 'consistency'
+    starts_from: str | None = None
+    sigmas: tuple | None = None  # of the sampler, after 80
+
+
+EDM = dict(weighting='karras', parameterization='edm')
+PD = dict(
+    lr=5e-5, steps=750_000, curve=PD_CURVE, optimizer='Adam', clip=1.0, weighting='truncated-snr',
+    parameterization='edm', starts_from='teacher',
+)  # fmt: skip
+ICT = dict(lr=1e-4, emas=(0.99993,), curve=ICT_ENDS, distance='pseudo-huber', dropout=0.3)
+ICT = dict(ICT, weighting='inverse-gap')
+ECT = dict(lr=1e-4, distance='pseudo-huber', weighting='inverse-gap', parameterization='edm')
+ECT = dict(ECT, dropout=0.2)
+
+
+def lsun(name: str, cd_l2: float, cd_lpips: float, ct: float | None) -> dict[str, Run]:
+    """The seven modes for one category; CD's second levels and CT's are its own."""
+    data, edm = f'LSUN-{name}-256x256', f'edm_{name}256_ema.pt'
+    cd = dict(batch=256, lr=1e-5, steps=600_000, emas=LSUN_EMAS, curve=CD_CURVE)
+    cd = dict(cd, starts_from='teacher')
+    return {
+        f'edm_8xb32-{data}': Run(1e-4, 256, 1_000_000, IMAGENET_EMAS, dropout=0.1, **EDM),
+        f'cd-l2_8xb32-{data}': Run(**cd, sigmas=(cd_l2,)),
+        f'cd-lpips_8xb32-{data}': Run(**cd, distance='lpips', sigmas=(cd_lpips,)),
+        f'ct_8xb32-{data}': Run(
+            5e-5, 256, 1_000_000, LSUN_EMAS, CT_150_ENDS, distance='lpips', sigmas=(ct,)
+        ),
+        f'pd_8xb32-{data}': Run(batch=256, emas=LSUN_EMAS, distance='lpips', **PD),
+        f'ict_8xb32-{data}': Run(batch=256, steps=1_000_000, **ICT),
+        f'ect_8xb32-{data}': Run(
+            batch=256, steps=100_000, emas=LSUN_EMAS, starts_from=edm, **ECT
+        ),
+    }  # fmt: skip
+
+
+IMAGENET, CIFAR = 'imagenet1k-64x64', 'cifar10-32x32'
+CD_IMAGENET = dict(
+    lr=8e-6, batch=2048, steps=600_000, emas=IMAGENET_EMAS, curve=CD_CURVE, starts_from='teacher',
+    sigmas=(1.38237,),
+)  # fmt: skip
+CD_CIFAR = dict(lr=4e-4, batch=512, steps=800_000, emas=CIFAR_EMAS, curve=CIFAR_CD_CURVE)
+CD_CIFAR = dict(CD_CIFAR, starts_from='teacher')
+RUNS = {
+    f'edm_8xb256-{IMAGENET}': Run(1e-4, 4096, 610_000, IMAGENET_EMAS, dropout=0.1, **EDM),
+    f'cd-l2_8xb256-{IMAGENET}': Run(**CD_IMAGENET),
+    f'cd-lpips_8xb256-{IMAGENET}': Run(**CD_IMAGENET, distance='lpips'),
+    f'ct_8xb256-{IMAGENET}': Run(
+        1e-4, 2048, 800_000, IMAGENET_EMAS, CT_200_CURVE, distance='lpips', sigmas=(1.913,)
+    ),
+    f'pd_8xb256-{IMAGENET}': Run(batch=2048, emas=IMAGENET_EMAS, distance='lpips', **PD),
+    f'ict_8xb256-{IMAGENET}': Run(batch=2048, steps=800_000, **ICT),
+    f'ect_8xb256-{IMAGENET}': Run(
+        batch=2048, steps=100_000, emas=IMAGENET_EMAS, starts_from='edm_imagenet64_ema.pt', **ECT
+    ),
+    **lsun('bedroom', cd_l2=3.51970, cd_lpips=4.36556, ct=3.991),
+    **lsun('cat', cd_l2=3.51970, cd_lpips=4.36556, ct=5.249),
+    f'edm_8xb64-{CIFAR}': Run(
+        1e-3, 512, 400_000, CIFAR_EMAS, dropout=0.13, optimizer='Adam', **EDM
+    ),
+    f'cd-l2_8xb64-{CIFAR}': Run(**CD_CIFAR),
+    f'cd-lpips_8xb64-{CIFAR}': Run(**CD_CIFAR, distance='lpips'),
+    f'ct_8xb64-{CIFAR}': Run(4e-4, 512, 800_000, CIFAR_EMAS, CIFAR_CT_CURVE, distance='lpips'),
+    f'pd_8xb64-{CIFAR}': Run(batch=512, emas=(), **PD),
+    f'ict_8xb64-{CIFAR}': Run(batch=512, steps=400_000, **ICT),
+    f'ect_1xb128-{CIFAR}': Run(
+        batch=128, steps=8000, emas=(0.9993,), starts_from='work_dirs/', **ECT
+    ),
+}  # fmt: skip
+BY_NAME = pytest.mark.parametrize('name', RUNS)
+
+
+def read(name: str):
+    return load_config(LEAVES / f'{name}.py')
+
+
+def build(name: str):
+    with torch.device('meta'):
+        return MODELS.build(read(name).model)
+
+
+def test_every_training_config_of_the_paper_is_in_the_table():
+    leaves = {
+        path.stem
+        for path in LEAVES.glob('*.py')
+        if 'train_cfg' in load_config(path) and not {'digits', 'folder'} & set(path.stem.split('-'))
+    }
+    assert leaves == RUNS.keys()
+    modes = {name.split('_')[0] for name in leaves}
+    assert modes == {'edm', 'cd-l2', 'cd-lpips', 'ct', 'pd', 'ict', 'ect'}
+    assert len(leaves) == 4 * len(modes)
+
+
+@BY_NAME
+def test_optimisation(name):
+    cfg, run = read(name), RUNS[name]
+    assert cfg.optim_wrapper.optimizer == dict(type=run.optimizer, lr=run.lr)
+    assert cfg.optim_wrapper.get('clip_grad') == (run.clip and dict(max_norm=run.clip))
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    gpus = int(name.split('_')[1].split('xb')[0])
+    assert gpus * cfg.train_dataloader.batch_size * accumulated == run.batch
+    assert cfg.train_cfg.max_iters == run.steps * accumulated
+    hooks = {hook.type: hook for hook in cfg.custom_hooks}
+    assert hooks.get('EMAHook', {}).get('rates', ()) == run.emas
+    assert ('StageHook' in hooks) == name.startswith('pd')
+    # CIFAR-10's EDM warms up over 10 million images; elsewhere the rate is constant or StageHook's.
+    schedule = cfg.get('param_scheduler')
+    assert (schedule is not None) == name.startswith('edm_8xb64-cifar10')
+    if schedule:
+        assert schedule.end * run.batch == pytest.approx(10e6, rel=1e-4)
+
+
+@BY_NAME
+def test_network_and_objective(name):
+    run, model = RUNS[name], build(name)
+    dropouts = {m.p for m in model.denoiser.modules() if isinstance(m, torch.nn.Dropout)}
+    assert dropouts == {run.dropout}
+    assert read(name).model.denoiser.parameterization == run.parameterization
+    objective = model.objective
+    weighting = read(name).model.objective.get('weighting')
+    if run.weighting == 'inverse-gap':  # the default of iCT and ECT, with power 1
+        assert weighting is None
+        assert objective.weighting.power == 1
+    else:
+        assert (weighting or 'uniform') == run.weighting
+    if run.distance == 'lpips':
+        assert isinstance(objective.distance, LPIPS)
+        # The paper's code pools by averages in PyTorch, by maxima in JAX.
+        assert objective.distance.pooling == ('max' if 'cifar10' in name else 'avg')
+        assert objective.distance.resize == 224
+    else:
+        kinds = {'l2': 'l2', 'pseudo-huber': 'PseudoHuber'}
+        found = getattr(objective.distance, '__name__', type(objective.distance).__name__)
+        assert found == kinds[run.distance]
+    for step, (target_ema, num_scales) in run.curve.items():
+        step = run.steps - 1 if step == 'last' else step
+        found = objective.curriculum(step, run.steps)
+        assert found == (pytest.approx(target_ema, rel=1e-6), num_scales), step
+
+
+@BY_NAME
+def test_where_it_starts(name):
+    cfg, run = read(name), RUNS[name]
+    found = cfg.model.get('init_from')
+    if run.starts_from is None or run.starts_from == 'teacher':
+        assert found == run.starts_from
+    else:
+        assert found.startswith(run.starts_from)
+    kind = name.split('_')[0]
+    assert ('teacher' in cfg.model) == (kind in ('cd-l2', 'cd-lpips', 'pd'))
+    released = {'imagenet1k': 'imagenet64', 'LSUN-bedroom': 'bedroom256', 'LSUN-cat': 'cat256'}
+    for data, weights in released.items():
+        if 'teacher' in cfg.model and data in name:
+            assert cfg.model.teacher.checkpoint == f'edm_{weights}_ema.pt'
+
+
+@BY_NAME
+def test_sampler(name):
+    run, model = RUNS[name], build(name)
+    if run.sigmas is not None:
+        found = model.sampler.sigmas
+        assert found[0] == 80
+        assert tuple(found[1 : 1 + len(run.sigmas)]) == pytest.approx(run.sigmas, rel=1e-3)
+    elif name.startswith('edm'):
+        assert model.sampler.num_evaluations == (79 if 'cifar10' not in name else 35)
+    elif name.startswith('pd'):
+        assert model.sampler.num_evaluations == 1
+
+
+def test_ict_and_ect_draw_the_published_levels():
+    for name in RUNS:
+        if name.startswith(('ict', 'ect')):
+            objective = build(name).objective
+            assert (objective.p_mean, objective.p_std) == (-1.1, 2.0)
+    one_hour = build(f'ect_1xb128-{CIFAR}').objective
+    assert (one_hour.q, one_hour.num_stages) == (256, 1)
+    assert build(f'ect_8xb256-{IMAGENET}').objective.q == 2
+
+
+@pytest.mark.parametrize(
+    ('leaf', 'checkpoint', 'levels'),
+    [
+        ('8xb256-imagenet1k-onestep-64x64', 'cd_imagenet64_lpips', None),
+        ('8xb256-imagenet1k-multistep-64x64', 'cd_imagenet64_lpips', ((0, 22, 39), 40)),
+        ('8xb32-LSUN-bedroom-onestep-256x256', 'cd_bedroom256_lpips', None),
+        ('8xb32-LSUN-bedroom-multistep-256x256', 'cd_bedroom256_lpips', ((0, 17, 39), 40)),
+        ('8xb32-LSUN-cat-onestep-256x256', 'cd_cat256_lpips', None),
+        ('8xb32-LSUN-cat-multistep-256x256', 'ct_cat256', ((0, 62, 150), 151)),
+    ],
+)
+def test_inference_leaves(leaf, checkpoint, levels):
+    name = f'consistency_models_{leaf}'
+    assert read(name).load_from == f'{checkpoint}.pt'
+    model = build(name)
+    assert model.objective is None
+    if levels is None:
+        assert model.sampler.num_evaluations == 1
+    else:
+        ts, num_scales = levels
+        expected = karras_sigmas(num_scales)[list(ts[:-1])]
+        assert list(model.sampler.sigmas[: len(expected)]) == pytest.approx(expected.tolist())
