@@ -59,11 +59,14 @@ setup: $(STAMP)  ## make .venv and install the tested set into it (skipped when 
 demo: $(STAMP)  ## train a consistency model on digits, sample and judge it (minutes, no GPU)
 	@$(PY) demo/digits_demo.py $(ARGS)
 
-test: $(STAMP)  ## run the tests; ARGS='-k samplers' and the like go to pytest
-	@$(PY) -m pytest -m 'not slow' $(ARGS)
+# Processes that run tests; 0: pytest's own one, as a debugger wants it.
+JOBS ?= 2
+
+test: $(STAMP)  ## run the tests; ARGS='-k samplers' and the like go to pytest, JOBS=0 for one process
+	@$(PY) -m pytest -n $(JOBS) -m 'not slow' $(ARGS)
 
 test-slow: $(STAMP)  ## run the tests that take longer
-	@$(PY) -m pytest -m slow $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) -m slow $(ARGS)
 
 lint: $(STAMP)  ## check the style (ruff)
 	@$(PY) -m ruff check .
