@@ -63,10 +63,10 @@ demo: $(STAMP)  ## train a consistency model on digits, sample and judge it (min
 JOBS ?= 2
 
 test: $(STAMP)  ## run the tests; ARGS='-k samplers' and the like go to pytest, JOBS=0 for one process
-	@$(PY) -m pytest -n $(JOBS) -m 'not slow' $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadgroup -m 'not slow' $(ARGS)
 
 test-slow: $(STAMP)  ## run the tests that take longer
-	@$(PY) -m pytest -n $(JOBS) -m slow $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadgroup -m slow $(ARGS)
 
 lint: $(STAMP)  ## check the style (ruff)
 	@$(PY) -m ruff check .

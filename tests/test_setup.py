@@ -67,8 +67,8 @@ def matches(pattern: re.Pattern) -> list[str]:
     ('target', 'expected'),
     [
         ('demo', 'python demo/digits_demo.py'),
-        ('test', "python -m pytest -n 2 -m 'not slow'"),
-        ('test-slow', 'python -m pytest -n 2 -m slow'),
+        ('test', "python -m pytest -n 2 --dist loadgroup -m 'not slow'"),
+        ('test-slow', 'python -m pytest -n 2 --dist loadgroup -m slow'),
         ('lint', 'ruff format --check .'),
         ('format', 'ruff format .'),
     ],

@@ -13,6 +13,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints import register_safe_loaders
+from mmagic_cm.command_line import LAUNCHERS, check_launcher, join_processes
 from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
 
@@ -58,9 +59,7 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override settings, such as train_cfg.max_iters=100',
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='of the job'
-    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -140,20 +139,20 @@ def naming_unknown_settings() -> Iterator[None]:
         raise
 
 
-def join_processes(cfg: Config) -> None:
-    """Let the processes of a launcher find each other without GPUs, which MMEngine asks for."""
-    if cfg.launcher == 'pytorch' and 'RANK' not in os.environ:
-        raise InputError('--launcher pytorch is for processes that torchrun has started.')
-    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')
-        cfg.model_wrapper_cfg.device_ids = None
+def prepare_processes(cfg: Config) -> None:
+    """Join the processes of a launcher without GPUs, which MMEngine asks for; it does the rest."""
+    check_launcher(cfg.launcher)
+    if cfg.launcher == 'none' or torch.cuda.is_available():
+        return
+    join_processes(cfg.launcher)
+    cfg.model_wrapper_cfg.device_ids = None
 
 
 def main() -> None:
     """Train."""
     cfg = prepare_config(parse_args())
     register_safe_loaders()
-    join_processes(cfg)
+    prepare_processes(cfg)
     fill_num_classes(cfg)
     with naming_unknown_settings():
         Runner.from_cfg(cfg).train()

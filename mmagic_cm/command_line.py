@@ -1,0 +1,80 @@
+"""What our command lines share."""
+
+import argparse
+import datetime
+import os
+
+import torch
+from mmengine.config import DictAction
+from mmengine.dist import init_dist, is_distributed
+
+from .errors import InputError
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def check_launcher(launcher: str) -> None:
+    """Refuse ``--launcher pytorch`` in a process that torchrun has not started."""
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise InputError('--launcher pytorch is for processes that torchrun has started.')
+
+
+def join_processes(launcher: str) -> None:
+    """Let the processes of a launcher find each other, by gloo, and give each a GPU.
+
+    For commands that compute apart and meet now and then. (MMEngine's Runner, which exchanges
+    gradients by NCCL, joins the processes of a training by itself where there are GPUs.)
+
+    Args:
+        launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
+
+    Raises:
+        InputError: The launcher did not start this process, or needs GPUs.
+    """
+    if launcher == 'none' or is_distributed():
+        return
+    check_launcher(launcher)
+    if launcher != 'pytorch':
+        if not torch.cuda.is_available():
+            raise InputError(f'--launcher {launcher} needs GPUs; without any, take pytorch.')
+        init_dist(launcher, backend='gloo')
+        return
+    if torch.cuda.is_available():
+        # Where there are more processes than GPUs, they share them.
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']) % torch.cuda.device_count())
+    torch.distributed.init_process_group('gloo', timeout=datetime.timedelta(hours=2))
+
+
+def parse_ema(text: str) -> str | float | None:
+    """The type of ``--ema``: ``auto``, ``none`` or a rate."""
+    if text in ('auto', 'none'):
+        return None if text == 'none' else text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither 'auto' nor 'none' nor a rate such as 0.999"
+        ) from error
+
+
+def parse_integers(text: str) -> tuple[int, ...]:
+    """The type of options such as ``--ts 0,22,39``."""
+    try:
+        return tuple(int(part) for part in text.split(','))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no list of whole numbers such as 0,22,39'
+        ) from error
+
+
+class NameAndSettings(DictAction):
+    """The action of ``--sampler NAME [KEY=VALUE ...]``: a config with the name as its type."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Parse the settings as ``--cfg-options`` does."""
+        name, *settings = values
+        wrong = [text for text in settings if '=' not in text]
+        if '=' in name or wrong:
+            parser.error(f'{option_string} takes a name and KEY=VALUE, not {(wrong or [name])[0]}')
+        super().__call__(parser, namespace, settings, option_string)
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), 'type': name})
