@@ -1,5 +1,6 @@
 """The one sampling loop: batches, labels, seeds."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,10 +13,11 @@ from .errors import InputError
 from .models.consistency_model import ConsistencyModel
 from .models.data_preprocessor import check_labels
 
-Labels = int | Sequence[int] | np.ndarray | torch.Tensor | None
+Labels = int | str | Sequence[int] | np.ndarray | torch.Tensor | None
 
 
-def _check_seed(seed: int) -> int:
+def check_seed(seed: int) -> int:
+    """The seed as a plain int; an InputError where it is no whole number from 0 up."""
     try:
         whole = int(seed)
     except (TypeError, ValueError, OverflowError):
@@ -34,7 +36,9 @@ def choose_labels(
         model: Tells the number of classes.
         indices: Numbers of the images, (N,).
         labels: One for all, one for each, or None: drawn uniformly, from (seed, i) for image i.
-            -1 means no class, where the network knows that.
+            -1 means no class, where the network knows that. As a text: 'random' (as None),
+            'balanced' (all classes in turn), '1,5,9' or '0-9,20' (these in turn: image i has the
+            label i modulo their number).
         seed: Of the set of images.
 
     Returns:
@@ -43,11 +47,15 @@ def choose_labels(
     Raises:
         InputError: Labels out of range, too many or too few, or for an unconditional model.
     """
-    seed = _check_seed(seed)
+    seed = check_seed(seed)
+    if isinstance(labels, str) and labels == 'random':
+        labels = None
     if model.num_classes is None:
         if labels is not None:
             raise InputError('This model is unconditional: it takes no labels.')
         return None
+    if isinstance(labels, str):
+        labels = _labels_from_text(model, indices, labels)
     if labels is None:
         drawn = [derive_seed(seed, int(i), 'label') % model.num_classes for i in indices]
         return torch.tensor(drawn, dtype=torch.int64)
@@ -63,6 +71,24 @@ def choose_labels(
     labels = labels.to('cpu', torch.int64)
     check_labels(labels, model.num_classes, model.null_class)
     return labels
+
+
+def _labels_from_text(model: ConsistencyModel, indices: Sequence[int], text: str) -> list[int]:
+    classes: list[int] = []
+    for part in f'0-{model.num_classes - 1}'.split(',') if text == 'balanced' else text.split(','):
+        match = re.fullmatch(r'(-1|\d+)(?:-(\d+))?', part.strip())
+        if match is None:
+            raise InputError(
+                f"Labels are whole numbers such as '1,5,9', a range such as '0-9', 'balanced' or "
+                f"'random', not {text!r}."
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise InputError(f'The range {part.strip()!r} of labels runs backwards.')
+        # Before the range is unrolled, which may be a slip of the finger long.
+        check_labels(np.array([first, last]), model.num_classes, model.null_class)
+        classes += range(first, last + 1)
+    return [classes[int(i) % len(classes)] for i in indices]
 
 
 def iter_samples(
@@ -91,7 +117,7 @@ def iter_samples(
     Yields:
         uint8 (n, C, H, W) on the device of the model, in the order of ``indices``.
     """
-    seed = _check_seed(seed)
+    seed = check_seed(seed)
     if batch_size < 1:
         raise InputError(f'batch_size must be at least 1, not {batch_size}.')
     # One bar: over the images, or over the steps where a single batch holds all images.

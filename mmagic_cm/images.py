@@ -67,25 +67,31 @@ def _to_pil(image: np.ndarray) -> Image.Image:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Make the folders above a file, and say it in a sentence where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f'{path.parent} is not a folder: {path} cannot be written.') from error
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:  # a full disk, no permission
+        if error.errno is None:  # not the system's: Pillow's, say
+            raise
         raise InputError(f'{path} cannot be written: {error.strerror}.') from error
+
+
+def is_picture(path: str | Path) -> bool:
+    """Whether the name ends as that of a picture which can be written, such as .png or .jpg."""
+    Image.init()  # fills the lists of formats
+    return Image.registered_extensions().get(Path(path).suffix.lower()) in Image.SAVE
 
 
 def save_image(image: Image.Image | np.ndarray, path: str | Path) -> Path:
     """Write one picture (a PIL image, or uint8 (H, W, C)); makes the folders above it."""
     path = Path(path)
-    Image.init()  # fills the lists of formats
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE:
+    if not is_picture(path):
         raise InputError(f'{path} does not name a picture: end it with .png or .jpg.')
-    with _writing(path):
+    with writing(path):
         (image if isinstance(image, Image.Image) else _to_pil(image)).save(path)
     return path
 
@@ -99,5 +105,5 @@ def save_images(images: np.ndarray, folder: str | Path) -> None:
 def save_npz(images: np.ndarray, labels: np.ndarray | None, path: str | Path) -> None:
     """Write samples as the field's evaluators read them: ``arr_0`` uint8 NHWC, ``arr_1`` labels."""
     arrays = [images] if labels is None else [images, labels]
-    with _writing(Path(path)):
+    with writing(Path(path)):
         np.savez(path, *arrays)

@@ -64,7 +64,6 @@ def test_labels_in_all_their_forms(given, expected, model):
         (1.5, 'whole numbers'),
         ([0.0, 1.0, 2.0], 'whole numbers'),
         (True, 'whole numbers'),
-        ('seven', "whole numbers, not 'seven'"),
         ([1, 'two', 3], 'whole numbers'),
         (2**70, 'whole numbers'),
     ],
@@ -88,6 +87,65 @@ def test_drawn_labels_depend_on_seed_and_index_alone(model):
     # Uniform: each class within five standard errors of its share.
     shares = whole.bincount(minlength=10) / 1000
     assert (shares - 0.1).abs().max() < 5 * (0.1 * 0.9 / 1000) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('7', [7] * 12),
+        ('1,5,9', [1, 5, 9] * 4),
+        ('3, 1', [3, 1] * 6),
+        ('0-3', [0, 1, 2, 3] * 3),
+        ('4-4', [4] * 12),
+        ('8-9,0', [8, 9, 0] * 4),
+        ('balanced', [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]),
+    ],
+)
+def test_labels_as_text(text, expected, model):
+    assert choose_labels(model, range(12), text).tolist() == expected
+    # The label of an image does not depend on which other images are asked for.
+    assert choose_labels(model, [11, 2], text).tolist() == [expected[11], expected[2]]
+
+
+def test_random_labels_by_name(model):
+    assert torch.equal(
+        choose_labels(model, range(9), 'random', 3), choose_labels(model, range(9), seed=3)
+    )
+
+
+def test_no_class_as_text(build_model):
+    model = build_model(dict(null_class=True))
+    assert choose_labels(model, range(4), '-1').tolist() == [-1] * 4
+    assert choose_labels(model, range(4), '2,-1').tolist() == [2, -1, 2, -1]
+    assert choose_labels(model, range(11), 'balanced').tolist() == [*range(10), 0]
+
+
+@pytest.mark.parametrize(
+    ('text', 'match'),
+    [
+        ('10', 'Label 10 is out of range: the network has 10 classes, 0 to 9'),
+        ('5-10', 'Label 10 is out of range'),
+        ('0-99999999999', 'Label 99999999999 is out of range'),
+        ('-1', 'Label -1 is out of range'),
+        ('3-1', "The range '3-1' of labels runs backwards"),
+        ('', "'balanced' or 'random', not ''"),
+        ('1,,2', "not '1,,2'"),
+        ('1;2', "not '1;2'"),
+        ('-3', "not '-3'"),
+        ('balance', "not 'balance'"),
+        ('seven', "Labels are whole numbers such as '1,5,9'.*, not 'seven'"),
+    ],
+)
+def test_texts_that_are_no_labels(text, match, model):
+    with pytest.raises(InputError, match=match):
+        choose_labels(model, range(3), text)
+
+
+@pytest.mark.parametrize('text', ['balanced', '3'])
+def test_an_unconditional_model_takes_no_text_either(text, unconditional):
+    assert choose_labels(unconditional, range(3), 'random') is None
+    with pytest.raises(InputError, match='unconditional: it takes no labels'):
+        choose_labels(unconditional, range(3), text)
 
 
 # --- images ---

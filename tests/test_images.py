@@ -1,5 +1,7 @@
 """Pictures: levels, grids, files."""
 
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from PIL import Image
 
 from mmagic_cm.errors import InputError
 from mmagic_cm.images import (
+    is_picture,
     make_grid,
     save_image,
     save_images,
@@ -121,6 +124,23 @@ def test_a_name_that_is_no_picture(name, tmp_path):
     with pytest.raises(InputError, match=r'does not name a picture: end it with \.png or \.jpg'):
         save_image(noise_images(1, 4, 4, 1)[0], tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [('a.png', True), ('a/b.JPG', True), ('a', False), ('a.npz', False), ('.png', False)],
+)
+def test_names_of_pictures(name, expected):
+    assert is_picture(name) == expected
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch):
+    def full(*args, **settings):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(Image.Image, 'save', full)
+    with pytest.raises(InputError, match=r'a\.png cannot be written: No space left on device\.'):
+        save_image(noise_images(1, 4, 4, 1)[0], tmp_path / 'a.png')
 
 
 def save_as_npz(path):

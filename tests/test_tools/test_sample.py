@@ -1,0 +1,237 @@
+"""``tools/sample.py`` as users type it."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mmagic_cm.apis import generate, init_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module')
+def files(tiny_config, build_model, tmp_path_factory):
+    """A config, and a checkpoint with an EMA, of a model that takes 'no class', too."""
+    folder = tmp_path_factory.mktemp('files')
+    network = dict(null_class=True)
+    sampler = dict(type='MultistepSampler', ts=(0, 106, 200), num_scales=201)
+    Config(dict(model=tiny_config(network, sampler=sampler))).dump(folder / 'tiny.py')
+    online, averaged = (build_model(network, sampler=sampler, seed=seed) for seed in (0, 1))
+    emas = {'0.9': averaged.denoiser.state_dict()}
+    torch.save(dict(state_dict=online.state_dict(), emas=emas), folder / 'run.pth')
+    return folder / 'tiny.py', folder / 'run.pth'
+
+
+@pytest.fixture
+def sample(files, monkeypatch, tmp_path):
+    """Run the command in this process; the arrays that it wrote."""
+    spec = importlib.util.spec_from_file_location('tools_sample', ROOT / 'tools/sample.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def run(*args, config=files[0], out='a.npz'):
+        out = tmp_path / out
+        line = ['tools/sample.py', config, files[1], '--num-samples', 6, '--out', out, *args]
+        monkeypatch.setattr(sys, 'argv', [*map(str, line), '--device', 'cpu'])
+        tool.run_cli(tool.main)
+        if out.suffix != '.npz':
+            return out
+        with np.load(out) as found:
+            arrays = found['arr_0'], found['arr_1']
+        out.unlink()
+        return arrays
+
+    return run
+
+
+def assert_same(found, expected):
+    assert np.array_equal(found[1], expected[1])
+    assert np.array_equal(found[0], expected[0])
+
+
+def test_the_defaults_are_those_of_the_library(sample, files):
+    model = init_model(*files, device='cpu')
+    assert_same(sample(), generate(model, 6))
+    other = sample('--seed', 3, '--batch-size', 2)
+    expected = generate(model, 6, seed=3)
+    assert np.array_equal(other[1], expected[1])
+    assert abs(other[0].astype(int) - expected[0]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('1,5,9', [1, 5, 9, 1, 5, 9]),
+        ('0-9', [0, 1, 2, 3, 4, 5]),
+        ('balanced', [0, 1, 2, 3, 4, 5]),
+        ('-1', [-1] * 6),
+    ],
+)
+def test_labels(text, expected, sample, files):
+    assert_same(sample('--labels', text), generate(init_model(*files, device='cpu'), 6, expected))
+
+
+@pytest.mark.parametrize(
+    ('words', 'sampler'),
+    [
+        ('--sampler heun num_steps=3', dict(type='HeunSampler', num_steps=3)),
+        ('--sampler onestep', 'OnestepSampler'),
+        ('--sampler multistep sigmas=80,1.3', dict(type='MultistepSampler', sigmas=(80, 1.3))),
+        ('--ts 0,62,200', dict(type='MultistepSampler', ts=(0, 62, 200), num_scales=201)),
+        (
+            '--ts 0,22,39 --num-scales 40',
+            dict(type='MultistepSampler', ts=(0, 22, 39), num_scales=40),
+        ),
+        ('--timesteps 62,0', dict(type='MultistepSampler', ts=(0, 62, 200), num_scales=201)),
+        ('--timesteps 106,0', None),
+        (
+            '--timesteps 22,0 --num-scales 40',
+            dict(type='MultistepSampler', ts=(0, 22, 39), num_scales=40),
+        ),
+        (
+            '--cfg-options model.sampler.ts=(0,5,200)',
+            dict(type='MultistepSampler', ts=(0, 5, 200), num_scales=201),
+        ),
+    ],
+)
+def test_samplers(words, sampler, sample, files):
+    expected = generate(init_model(*files, device='cpu'), 6, sampler=sampler)
+    assert_same(sample(*words.split()), expected)
+
+
+@pytest.mark.parametrize(('text', 'ema'), [('none', None), ('0.9', 0.9), ('auto', 'auto')])
+def test_emas(text, ema, sample, files):
+    assert_same(sample('--ema', text), generate(init_model(*files, device='cpu', ema=ema), 6))
+
+
+def test_guidance_and_precision(sample, files):
+    model = init_model(*files, device='cpu', precision='bf16')
+    assert_same(sample('--precision', 'bf16'), generate(model, 6))
+    model = init_model(*files, device='cpu')
+    model.guidance_scale = 3.0
+    assert_same(sample('--guidance-scale', 3), generate(model, 6))
+
+
+def test_a_grid_and_a_folder(sample):
+    grid = Image.open(sample('--columns', 2, out='grid.png'))
+    assert grid.size == (2 * 34 + 2, 3 * 34 + 2)
+    assert len(list(sample(out='folder').glob('*.png'))) == 6
+
+
+def test_progress_is_shown(sample, capfd):
+    sample('--batch-size', 2)
+    shown = capfd.readouterr().err
+    assert ' 6/6 ' in shown
+    assert 'image/s' in shown
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('ct_imagenet64', 'timesteps of 201 scales start at 200 or less, not 300'),
+        ('cd_bedroom256_l2', 'timesteps of 40 scales start at 39 or less, not 300'),
+        ('edm_imagenet64_ema', 'own sampler does not say how many scales timesteps counts'),
+    ],
+)
+def test_a_released_model_says_how_many_scales_it_has(name, message, sample, capsys):
+    with pytest.raises(SystemExit):
+        sample('--timesteps', '300,0', config=name)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        ('--labels 10', 'Label 10 is out of range: the network has 10 classes, 0 to 9.'),
+        ('--labels a', "Labels are whole numbers such as '1,5,9'"),
+        ('--sampler huen', "'huen' is not a sampler. Did you mean 'heun'?"),
+        ('--sampler heun steps=3', "HeunSampler takes no 'steps'. Did you mean 'num_steps'?"),
+        ('--ts 0,22', 'end it with num_scales - 1 = 200'),
+        ('--ts 0,200 --timesteps 0', 'ts and timesteps say the same'),
+        ('--timesteps 0,106', 'timesteps must be whole numbers that descend to 0'),
+        ('--num-scales 40', 'num_scales goes with ts or timesteps'),
+        (
+            "--timesteps 22,0 --cfg-options model.sampler.type='OnestepSampler'",
+            'give num_scales',
+        ),
+        ('--ema 0.5', 'no EMA of rate 0.5; it has: 0.9'),
+        ('--precision fp16', "precision 'fp16' needs a GPU"),
+        ('--seed -1', 'seed must be a whole number from 0 up'),
+        ('--num-samples 0', 'num_samples must be at least 1, not 0'),
+        ('--batch-size 0', 'batch_size must be at least 1, not 0'),
+        ('--columns 0', '--columns must be at least 1, not 0'),
+        ('--launcher pytorch', 'torchrun'),
+        ('--cfg-options model.sampler.rhoo=7', "MultistepSampler takes no 'rhoo'"),
+    ],
+)
+def test_mistakes_are_answered_with_one_line(words, message, sample, capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(SystemExit) as exit_:
+        sample(*words.split())
+    assert exit_.value.code == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith('error: ')
+    assert message in line
+    assert not list(tmp_path.glob('a.npz*'))
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        ('--ema longest', "argument --ema: 'longest' is neither"),
+        ('--ts 0;22', "argument --ts: '0;22' is no list of whole numbers"),
+        ('--sampler num_steps=3', '--sampler takes a name and KEY=VALUE, not num_steps=3'),
+        ('--precision bf6', "invalid choice: 'bf6'"),
+    ],
+)
+def test_words_that_mean_nothing(words, message, sample, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        sample(*words.split())
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_torchrun_is_killed_and_goes_on(files, sample, tmp_path):
+    """Two processes and batches of 3, killed; then one process and batches of 64."""
+    count, out = 300, tmp_path / 'many.npz'
+    words = f'--num-samples {count} --out {out} --labels balanced --sampler heun num_steps=9'
+    words = [str(ROOT / 'tools/sample.py'), *map(str, files), *words.split(), '--device', 'cpu']
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    torchrun += ['--nproc_per_node', '2', *words, '--launcher', 'pytorch', '--batch-size', '3']
+    environment = os.environ | {'OMP_NUM_THREADS': '1'}
+    part, log = tmp_path / 'many.npz.part', tmp_path / 'log'
+
+    with log.open('w') as file:
+        launched = subprocess.Popen(torchrun, env=environment, stdout=file, stderr=file)
+    while launched.poll() is None and len(list(part.glob('*.npy'))) < 20:
+        time.sleep(0.02)
+    # Its processes would outlive torchrun.
+    children = Path(f'/proc/{launched.pid}/task/{launched.pid}/children').read_text().split()
+    for process in (*map(int, children), launched.pid):
+        os.kill(process, signal.SIGKILL)
+    launched.wait()
+    left = 3 * len(list(part.glob('*.npy')))
+    assert 60 <= left < count, log.read_text()
+    assert not out.exists()
+
+    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f' {left}/{count} ' in done.stderr  # where it went on
+    model = init_model(*files, device='cpu')
+    sampler = dict(type='HeunSampler', num_steps=9)
+    images, labels = generate(model, count, 'balanced', sampler)
+    with np.load(out) as found:
+        assert np.array_equal(found['arr_1'], labels)
+        assert abs(found['arr_0'].astype(int) - images).max() <= 1
+    assert not part.exists()

@@ -1,0 +1,110 @@
+"""Draw images into a file or a folder: ``python tools/sample.py CONFIG CKPT --out FILE``."""
+
+import argparse
+
+from mmengine.config import DictAction
+
+from mmagic_cm.apis import init_model, load_config
+from mmagic_cm.command_line import (
+    LAUNCHERS,
+    NameAndSettings,
+    join_processes,
+    parse_ema,
+    parse_integers,
+)
+from mmagic_cm.datasets.settings import merge_options
+from mmagic_cm.errors import InputError, run_cli
+from mmagic_cm.models.consistency_model import PRECISIONS
+from mmagic_cm.sample_files import write_samples
+from mmagic_cm.sampler_choice import choose_sampler
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line, with OpenMMLab's habits."""
+    parser = argparse.ArgumentParser(description='Draw images into a file or a folder')
+    parser.add_argument('config', help='config file, or the name of a released model')
+    parser.add_argument('checkpoint', help="file of weights, or 'auto': the config's own")
+    parser.add_argument('--num-samples', type=int, required=True, help='how many images')
+    parser.add_argument(
+        '--out',
+        required=True,
+        metavar='FILE.npz|DIR|GRID.png',
+        help='an npz as evaluators read it, a folder of pictures, or one picture of all',
+    )
+    parser.add_argument(
+        '--labels',
+        default='random',
+        help="'random' (default; from the seed), 'balanced', or classes in turn: 1,5,9 or 0-9",
+    )
+    parser.add_argument(
+        '--sampler',
+        nargs='+',
+        action=NameAndSettings,
+        metavar=('NAME', 'KEY=VALUE'),
+        help="default: the config's; or such as: heun num_steps=18",
+    )
+    parser.add_argument(
+        '--ts',
+        type=parse_integers,
+        help='multistep sampling at these indices of the grid, such as 0,22,39',
+    )
+    parser.add_argument(
+        '--timesteps', type=parse_integers, help='the same as diffusers has it, such as 22,0'
+    )
+    parser.add_argument(
+        '--num-scales', type=int, help="what --ts and --timesteps count; default: the config's"
+    )
+    parser.add_argument('--guidance-scale', type=float, help="default: the config's")
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
+    parser.add_argument(
+        '--ema',
+        type=parse_ema,
+        default='auto',
+        metavar='auto|RATE|none',
+        help='which weights: the longest EMA (default), one such as 0.999, or the online network',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the set of images')
+    parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
+    parser.add_argument('--columns', type=int, help='of a grid; default: as many as rows')
+    parser.add_argument('--device', help='default: a GPU where there is one')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draw."""
+    args = parse_args()
+    if args.columns is not None and args.columns < 1:
+        raise InputError(f'--columns must be at least 1, not {args.columns}.')
+    config = load_config(args.config)
+    merge_options(config, args.cfg_options)
+    own = config.get('model', {}).get('sampler')
+    sampler = choose_sampler(own, args.sampler, args.ts, args.timesteps, args.num_scales)
+    join_processes(args.launcher)
+    model = init_model(config, args.checkpoint, args.device, args.precision, args.ema)
+    if args.guidance_scale is not None:
+        model.guidance_scale = args.guidance_scale
+    write_samples(
+        model,
+        args.num_samples,
+        args.out,
+        labels=args.labels,
+        sampler=sampler,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        progress=True,
+        num_columns=args.columns,
+    )
+
+
+if __name__ == '__main__':
+    run_cli(main)
