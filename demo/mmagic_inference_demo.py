@@ -2,6 +2,9 @@
 
 python demo/mmagic_inference_demo.py --model-name consistency_models --model-config CONFIG \
     --model-ckpt CKPT --label 0 --result-out-dir zeros.png
+
+Without --model-ckpt it takes the weights that the config names (load_from), such as those that
+demo/download_checkpoints.py has downloaded.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -19,8 +22,8 @@ def parse_args() -> Namespace:
     parser.add_argument('--model-name', default='consistency_models')
     parser.add_argument('--model-setting', type=int, help="index in MMagic's metafile of the model")
     parser.add_argument('--config-name', help="name in MMagic's metafile of the model")
-    parser.add_argument('--model-config', help='config file')
-    parser.add_argument('--model-ckpt', help='checkpoint file')
+    parser.add_argument('--model-config', help='config file or released name')
+    parser.add_argument('--model-ckpt', help="checkpoint file or folder; default: the config's own")
     parser.add_argument('--img', help='input image (models of MMagic)')
     parser.add_argument('--video', help='input video (models of MMagic)')
     parser.add_argument('--label', type=int, nargs='+', help='one for all images, or one each')

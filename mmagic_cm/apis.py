@@ -7,7 +7,8 @@ import torch
 from mmengine.config import Config
 from mmengine.config.config import ConfigParsingError
 
-from .checkpoints import register_safe_loaders
+from .checkpoints import RELEASED, check_path, read_config_inside, register_safe_loaders
+from .checkpoints.configs import SUFFIXES as CHECKPOINT_SUFFIXES
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
 from .generation import Labels, choose_labels, draw_images
@@ -16,16 +17,30 @@ from .registry import DIFFUSION_SAMPLERS, MODELS, resolve
 
 
 def load_config(path: str | Path) -> Config:
-    """Read a config file; a path that does not exist is answered with the closest one."""
+    """Read a config.
+
+    Args:
+        path: A config file; a released name such as 'cd_imagenet64_lpips', for sampling; or a
+            checkpoint that holds its config, for sampling from it.
+
+    Raises:
+        InputError: There is none, or it cannot be read. Names the closest one.
+    """
     path = Path(path)
+    if not path.exists() and str(path) in RELEASED:
+        return RELEASED[str(path)].config()
     if not path.is_file():
         folder = next((p for p in path.parents if p.is_dir()), Path())
         others = [str(p) for p in folder.glob('*.py')] or [
             str(p) for p in Path('configs').glob('*/*.py') if '_base_' not in p.parts
         ]
+        if not path.suffix and path.parent == Path():
+            others = [*RELEASED]
         raise InputError(
             f'There is no config file {path}.' + (closest(path, others) if others else '')
         )
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        return read_config_inside(path)
     try:
         return Config.fromfile(path)
     except (SyntaxError, NameError, ImportError, OSError, KeyError, ConfigParsingError) as error:
@@ -44,6 +59,20 @@ def _choose_device(device: str | torch.device | None) -> torch.device:
     return device
 
 
+def _check_parameterization(checkpoint: str | Path, model: dict) -> None:
+    """Refuse a released file under the scalings that it was not trained with.
+
+    Nothing in the file tells EDM weights and consistency weights apart; its name does.
+    """
+    released = RELEASED.get(Path(checkpoint).name.removesuffix('.pt'))
+    given = model.get('denoiser', {}).get('parameterization', 'consistency')
+    if released is not None and isinstance(given, str) and given != released.parameterization:
+        raise InputError(
+            f'{checkpoint} holds weights of the {released.parameterization} parameterization, and '
+            f'the config says {given}: take the config {released.name!r}.'
+        )
+
+
 def init_model(
     config: str | Path | Config | dict,
     checkpoint: str | Path | None = None,
@@ -54,10 +83,11 @@ def init_model(
     """Build a model for sampling.
 
     Args:
-        config: A config file, what :class:`mmengine.Config` read from one, or a dict with the key
-            ``model``.
-        checkpoint: A file of weights; 'auto' for the config's own (``load_from``); None for fresh
-            weights, which draw nothing but smooth noise.
+        config: As of :func:`load_config`, what :class:`mmengine.Config` read from a file, or a
+            dict with the key ``model``.
+        checkpoint: A file or folder of weights in any layout, see
+            :func:`~mmagic_cm.checkpoints.read_checkpoint`; 'auto' for the config's own
+            (``load_from``); None for fresh weights, which draw nothing but smooth noise.
         device: Default: a GPU where there is one, else the CPU.
         precision: 'fp32', 'bf16' or 'fp16' (GPU): what the network computes in. Noise levels and
             scalings stay in fp32.
@@ -69,6 +99,9 @@ def init_model(
 
     Raises:
         InputError: An unknown name, a file that is missing or does not fit.
+
+    Example:
+        >>> model = init_model('cd_imagenet64_lpips', 'auto')  # demo/download_checkpoints.py
     """
     register_safe_loaders()
     device = _choose_device(device)
@@ -84,6 +117,9 @@ def init_model(
         checkpoint = config.get('load_from')
         if checkpoint is None:
             raise InputError('The config names no checkpoint of its own (load_from): give a file.')
+    if checkpoint is not None:
+        check_path(checkpoint)
+        _check_parameterization(checkpoint, config['model'])
     # What only training needs would cost time and memory here (the target network, say).
     model_config = {
         key: value

@@ -1,6 +1,20 @@
-"""Files of weights: safe reading, and the layouts that they come in."""
+"""Files of weights: safe reading, the layouts that they come in, writing, the released ones."""
 
-from .layouts import fit_state_dict, select_weights
-from .reading import read_checkpoint, register_safe_loaders
+from .configs import config_inside, read_config_inside, sampling_config
+from .layouts import check_settings, fit_state_dict, select_weights
+from .reading import check_path, read_checkpoint, register_safe_loaders
+from .released import RELEASED, released_model
 
-__all__ = ['fit_state_dict', 'read_checkpoint', 'register_safe_loaders', 'select_weights']
+__all__ = [
+    'RELEASED',
+    'check_path',
+    'check_settings',
+    'config_inside',
+    'fit_state_dict',
+    'read_checkpoint',
+    'read_config_inside',
+    'register_safe_loaders',
+    'released_model',
+    'sampling_config',
+    'select_weights',
+]

@@ -1,18 +1,20 @@
 """What the keys of a checkpoint mean, and whether they fit a model."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping
 
 import torch
+from torch import nn
 
 from ..errors import InputError
+from .diffusers_layout import check_unet_config, from_diffusers, is_diffusers
 
 # Our state dicts: 'denoiser.network.<name>', and 'target.network.<name>' while training needs one.
 # The paper's files hold '<name>' alone.
 NETWORK = 'denoiser.network.'
-_ADM_FIRST_KEY = 'input_blocks.0.0.weight'
 
 
-def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> dict:
+def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> OrderedDict:
     """Choose among the online network and the evaluation EMAs of a checkpoint.
 
     Args:
@@ -26,9 +28,12 @@ def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> dic
     Raises:
         InputError: There is no EMA of this rate.
     """
-    weights = dict(checkpoint.get('state_dict', checkpoint))
     emas = checkpoint.get('emas', {})
     if ema is None or (ema == 'auto' and not emas):
+        chosen = checkpoint.get('state_dict', checkpoint)
+        weights = OrderedDict(chosen)
+        # What torch hands on to the module: here the settings of a UNet2DModel.
+        weights._metadata = getattr(chosen, '_metadata', {})
         return weights
     rates = {float(rate): rate for rate in emas}
     rate = max(rates) if ema == 'auto' else ema
@@ -38,7 +43,31 @@ def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> dic
             f'The checkpoint has no EMA of rate {ema!r}; it has: {known}. '
             f"'auto' takes the longest, None the online network."
         )
-    return {f'denoiser.{name}': weight for name, weight in emas[rates[rate]].items()}
+    average = emas[rates[rate]]
+    weights = OrderedDict({f'denoiser.{name}': weight for name, weight in average.items()})
+    weights._metadata = {}
+    return weights
+
+
+def rename_to_ours(weights: MutableMapping[str, torch.Tensor]) -> None:
+    """Bring the names of any layout that is known into ours, in place."""
+    if is_diffusers(weights):
+        from_diffusers(weights)
+    raw = any(name.startswith('input_blocks.') for name in weights)
+    if raw and not any(name.startswith(NETWORK) for name in weights):
+        for name in list(weights):
+            weights[NETWORK + name] = weights.pop(name)
+
+
+def network_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The online network alone, by the names of the paper's files."""
+    weights = dict(weights)
+    rename_to_ours(weights)
+    return {
+        name.removeprefix(NETWORK): tensor
+        for name, tensor in weights.items()
+        if name.startswith(NETWORK)
+    }
 
 
 def fit_state_dict(
@@ -47,15 +76,13 @@ def fit_state_dict(
     """Bring weights into our layout, in place, and refuse those that do not fit.
 
     Args:
-        weights: A state dict in our layout or in that of the paper's files.
+        weights: A state dict in our layout, in that of the paper's files or in diffusers'.
         expected: The state dict of the model that is to take them.
 
     Raises:
         InputError: Names the first keys and shapes that differ.
     """
-    if _ADM_FIRST_KEY in weights:
-        for name in list(weights):
-            weights[NETWORK + name] = weights.pop(name)
+    rename_to_ours(weights)
     wants_target = any(name.startswith('target.') for name in expected)
     for name in [name for name in weights if name.startswith('target.')]:
         if not wants_target:
@@ -71,6 +98,20 @@ def fit_state_dict(
         raise InputError(f'The checkpoint does not fit this model: {shown}{more}.')
 
 
+def check_settings(metadata: Mapping, network: nn.Module) -> None:
+    """Refuse weights whose file says that another network computes with them.
+
+    Args:
+        metadata: What torch keeps beside a state dict for the model itself.
+        network: What takes the weights.
+
+    Raises:
+        InputError: Names the settings that differ.
+    """
+    if 'unet_config' in metadata:
+        check_unet_config(metadata['unet_config'], network)
+
+
 def _differences(weights: Mapping, expected: Mapping[str, torch.Tensor]) -> list[str]:
     problems = [f'{name} is missing' for name in expected if name not in weights]
     problems += [f'{name} is not expected' for name in weights if name not in expected]
@@ -78,5 +119,9 @@ def _differences(weights: Mapping, expected: Mapping[str, torch.Tensor]) -> list
         shape = getattr(weights.get(name, tensor), 'shape', None)
         if shape != tensor.shape:
             found = 'no tensor' if shape is None else tuple(shape)
-            problems.append(f'{name} is {found} instead of {tuple(tensor.shape)}')
+            hint = ''
+            if name.endswith('.qkv.weight') and len(shape or ()) == 3:
+                # Of the same size and yet not the same: (heads, three, dim) instead.
+                hint = " (guided-diffusion's attention, with another order of heads)"
+            problems.append(f'{name} is {found} instead of {tuple(tensor.shape)}{hint}')
     return problems

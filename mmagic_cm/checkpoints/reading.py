@@ -1,20 +1,35 @@
-"""Reading checkpoints without unpickling: ``weights_only=True`` through every loader.
+"""Reading checkpoints without unpickling: ``weights_only=True`` or safetensors, whoever reads.
 
 A pickle executes code. MMEngine's own checkpoints name a few classes beside tensors (the log
 history); exactly these are allowed, so that resuming works and a hostile file does not.
 """
 
+import json
+import os
 import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import barrier
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from numpy.core.multiarray import _reconstruct, scalar
+from safetensors import SafetensorError, safe_open
 
+from ..download import download
 from ..errors import InputError
+from .layouts import is_diffusers
+from .released import cache_folder, find_checkpoint
+
+# Of a safetensors file: our settings, as JSON (a single key: their order in the file is random).
+META_KEY = 'mmagic_cm'
+DIFFUSERS_WEIGHTS = 'diffusion_pytorch_model'
+_ENDINGS = ('.safetensors', '.bin', '.fp16.safetensors', '.fp16.bin')
 
 
 def _statistics_method(owner: Any, name: str) -> Any:
@@ -38,22 +53,94 @@ _ALLOWED = [
 
 
 def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
-    """Read a local file of weights.
+    """Read weights; every loader of this package and, through it, of MMEngine ends here.
 
     Args:
-        path: A ``.pth`` or ``.pt`` of MMEngine, of the paper's code, or a plain state dict.
-        map_location: As of :func:`torch.load`.
+        path: A ``.pth`` or ``.pt`` of MMEngine, of the paper's code, or a plain state dict; a
+            ``.safetensors``; a folder of a diffusers pipeline or of its UNet2DModel, or the file
+            of weights in it; a released name, which means its file in the cache; an http address.
+        map_location: As of :func:`torch.load`; 'meta' for names and shapes alone.
 
     Returns:
-        The dictionary in the file.
+        The dictionary in the file. For a ``.safetensors`` ``dict(state_dict=..., meta=...)``,
+        where meta is what :mod:`.writing` has put there.
 
     Raises:
         InputError: No such file; a file that is no checkpoint, is cut short, or holds anything
             but tensors, numbers, text and MMEngine's log history.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f'There is no checkpoint file {path}.')
+    if _is_address(path):
+        return load_from_http(str(path), map_location)
+    path = find_checkpoint(path)
+    if path.is_dir():
+        path = _weights_in(path)
+    read = _read_safetensors if _is_safetensors(path) else _read_pickle
+    checkpoint = read(path, map_location)
+    _check_entries(path, checkpoint)
+    weights = checkpoint.get('state_dict', checkpoint)
+    if is_diffusers(weights) and (path.parent / 'config.json').is_file():
+        weights = OrderedDict(weights)
+        # Beside a state dict, so that it comes along through every loader.
+        weights._metadata = {'': {'unet_config': _read_unet_config(path.parent / 'config.json')}}
+        checkpoint = dict(state_dict=weights)
+    return checkpoint
+
+
+def check_path(path: str | Path) -> None:
+    """Refuse a path at which there is nothing, before anything slow is done for it."""
+    if not _is_address(path):
+        find_checkpoint(path)
+
+
+def _is_address(path: str | Path) -> bool:
+    return str(path).startswith(('http://', 'https://'))
+
+
+def _weights_in(folder: Path) -> Path:
+    """The file of weights of a diffusers folder."""
+    for place in (folder / 'unet', folder):
+        for ending in _ENDINGS:
+            path = place / f'{DIFFUSERS_WEIGHTS}{ending}'
+            if path.is_file():
+                return path
+    raise InputError(
+        f'The folder {folder} holds no weights: a folder of diffusers has them as '
+        f'unet/{DIFFUSERS_WEIGHTS}.safetensors.'
+    )
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By its content: the length of a header, then the header, which is JSON."""
+    if path.suffix == '.safetensors':
+        return True
+    try:
+        with open(path, 'rb') as file:
+            beginning = file.read(9)
+    except OSError:  # torch.load will meet it again, and say it
+        return False
+    return beginning[8:] == b'{' and beginning[4:8] == bytes(4)
+
+
+def _read_safetensors(path: Path, map_location: Any) -> dict:
+    device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
+    try:
+        with safe_open(path, 'pt') as file:
+            meta = json.loads((file.metadata() or {}).get(META_KEY, '{}'))
+            names = file.keys()
+            if str(device) == 'meta':
+                shapes = {name: file.get_slice(name).get_shape() for name in names}
+                weights = {name: torch.empty(s, device='meta') for name, s in shapes.items()}
+            else:
+                weights = {name: file.get_tensor(name).to(device) for name in names}
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        reason = str(error).split('\n')[0]
+        raise InputError(
+            f'{path} cannot be read: it is cut short or no safetensors file ({reason}).'
+        ) from error
+    return dict(state_dict=OrderedDict(weights), meta=meta if isinstance(meta, dict) else {})
+
+
+def _read_pickle(path: Path, map_location: Any) -> dict:
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
@@ -73,6 +160,33 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
     return checkpoint
 
 
+def _check_entries(path: Path, checkpoint: dict) -> None:
+    """Refuse what those who load could only stumble over."""
+    sets = [checkpoint.get('state_dict', checkpoint)]
+    emas = checkpoint.get('emas', {})
+    sets += emas.values() if isinstance(emas, Mapping) else [emas]
+    for rate in emas if isinstance(emas, Mapping) else ():
+        if not re.fullmatch(r'[01](\.\d+)?(e-\d+)?', str(rate)):
+            raise InputError(f'{path} has weights averaged at the rate {rate!r}, which is none.')
+    for weights in sets:
+        if not isinstance(weights, Mapping) or not all(isinstance(key, str) for key in weights):
+            raise InputError(f'{path} holds no weights by name where a checkpoint has them.')
+        if isinstance(weights, OrderedDict):
+            # torch hands it on to the modules; ours need none, and it could be anything.
+            vars(weights).pop('_metadata', None)
+
+
+def _read_unet_config(path: Path) -> dict:
+    try:
+        config = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f'{path} cannot be read: {error}') from error
+    name = config.get('_class_name', 'UNet2DModel') if isinstance(config, dict) else None
+    if name != 'UNet2DModel':
+        raise InputError(f'{path} describes a {name}; only a UNet2DModel can be read.')
+    return config
+
+
 # MMEngine's log names a loader by what follows 'load_from_' in its name.
 def load_from_local(filename: str, map_location: Any = None) -> dict:
     """A loader of MMEngine's, for local files."""
@@ -82,18 +196,15 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
 def load_from_http(
     filename: str, map_location: Any = None, model_dir: str | None = None, progress: bool = True
 ) -> dict:
-    """A loader of MMEngine's, for http and https: downloads once, into torch's cache."""
-    folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
-    path = folder / filename.split('?')[0].rsplit('/', 1)[-1]
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(filename, str(path), progress=progress)
-        except OSError as error:  # urllib's errors are OSErrors
-            raise InputError(
-                f'{filename} cannot be downloaded ({error}). Put the file at {path}, or name a '
-                f'local file.'
-            ) from error
+    """A loader of MMEngine's, for http and https: downloads once, into the cache."""
+    name = filename.split('?')[0].rsplit('/', 1)[-1]
+    path = Path(model_dir or cache_folder()) / name
+    try:
+        # One process of each machine downloads, the others wait for it.
+        if os.environ.get('LOCAL_RANK', '0') == '0':
+            download(filename, path, progress=progress)
+    finally:
+        barrier()
     return read_checkpoint(path, map_location)
 
 

@@ -110,7 +110,8 @@ def _serve_our_name(upstream: Callable) -> Callable:
             raise InputError(
                 f'{MODEL_NAME} has no built-in setting{"" if asked is None else f" {asked!r}"}: '
                 'give a model_config, such as configs/consistency_models/'
-                'ect_1xb96-digits-8x8.py (or its neighbours ict_, ct_, edm_), and a model_ckpt.'
+                'ect_1xb96-digits-8x8.py (or its neighbours ict_, ct_, edm_), and a model_ckpt; '
+                "or a released name, such as 'cd_imagenet64_lpips'."
             )
         # MMagic would take the weights from a metafile even for another config: there are none.
         return dict(

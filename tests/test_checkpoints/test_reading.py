@@ -1,11 +1,9 @@
 """What is read, what is refused, and that nothing in a file ever runs."""
 
 import functools
-import http.server
 import os
 import pickle
 import subprocess
-import threading
 import zipfile
 from pathlib import Path
 
@@ -42,24 +40,6 @@ def trained(tmp_path_factory) -> Path:
     )
     Runner.from_cfg(cfg).train()
     return Path(cfg.work_dir) / 'iter_2.pth'
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """``(folder, address)`` of a web server, with a cache of downloads of its own."""
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
-    folder = tmp_path / 'www'
-    folder.mkdir()
-
-    class Silent(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Silent, directory=folder)
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
-        yield folder, f'http://127.0.0.1:{httpd.server_port}'
-        httpd.shutdown()
 
 
 def through_mmengine(path) -> dict:
@@ -207,18 +187,28 @@ def test_downloads_are_read_and_kept(server, trained):
 def test_failed_downloads_say_where_to_put_the_file(server, tmp_path):
     _, address = server
     cached = tmp_path / 'cache/checkpoints/missing.pth'
-    with pytest.raises(InputError, match='cannot be downloaded') as caught:
+    with pytest.raises(InputError, match='cannot be fetched') as caught:
         through_mmengine(f'{address}/missing.pth')
-    assert f'Put the file at {cached}' in str(caught.value)
+    assert f'put it at {cached}.' in str(caught.value)
     assert not cached.exists()
 
 
 BAD = {
     'missing': (lambda path: None, 'There is no checkpoint file'),
-    'a folder': (lambda path: path.mkdir(), 'There is no checkpoint file'),
+    'a folder': (lambda path: path.mkdir(), 'The folder .* holds no weights'),
     'empty': (lambda path: path.write_bytes(b''), 'cannot be read'),
     'text': (lambda path: path.write_text('weights\n' * 9), 'is no checkpoint|cannot be read'),
     'no dictionary': (lambda path: torch.save([1, 2], path), 'holds a list, no dictionary'),
+    'no names': (lambda path: torch.save({1: torch.ones(1)}, path), 'no weights by name'),
+    'no weights': (lambda path: torch.save(dict(state_dict=5), path), 'no weights by name'),
+    'no rate': (
+        lambda path: torch.save(dict(state_dict={}, emas=dict(longest={})), path),
+        "at the rate 'longest', which is none",
+    ),
+    'no averages': (
+        lambda path: torch.save(dict(state_dict={}, emas={'0.9': 5}), path),
+        'no weights by name',
+    ),
 }
 
 
@@ -261,3 +251,14 @@ def test_damaged_files_are_read_or_refused_but_never_crash(tmp_path):
         except InputError:
             refused += 1
     assert refused > 100
+
+
+@pytest.mark.parametrize('name', HOSTILE)
+@pytest.mark.parametrize('place', ['x.pt', 'diffusion_pytorch_model.bin', 'x.safetensors'])
+def test_hostile_files_by_any_name(name, place, tmp_path):
+    marker = tmp_path / 'marker'
+    (tmp_path / 'unet').mkdir()
+    torch.save(dict(state_dict=hostile(name, marker)), tmp_path / 'unet' / place)
+    with pytest.raises(InputError, match=r'is refused|no safetensors file'):
+        read_checkpoint(tmp_path if place.endswith('bin') else tmp_path / 'unet' / place)
+    assert not marker.exists()

@@ -240,6 +240,19 @@ def test_without_a_checkpoint_it_is_the_config_s_own_or_a_warning(mmagic, editor
         mmagic(model_name=MODEL_NAME, model_config=str(folder / 'digits.py'), device='cpu')
 
 
+def test_a_released_checkpoint_by_its_name(mmagic, editor, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path))
+    config = tmp_path / 'own.py'
+    config.write_text((folder / 'digits.py').read_text() + "load_from = 'ct_cat256.pt'")
+    kwargs = dict(model_name=MODEL_NAME, model_config=str(config), device='cpu')
+    with pytest.raises(InputError, match=r'download_checkpoints\.py ct_cat256`, or put http'):
+        mmagic(**kwargs)
+    (tmp_path / 'ct_cat256.pt').write_bytes((folder / 'digits.pth').read_bytes())
+    assert np.array_equal(infer(mmagic(**kwargs), label=0), infer(editor, label=0))
+    with pytest.raises(InputError, match=r'put http.*cd_imagenet64_l2\.pt at '):
+        mmagic(**{**kwargs, 'model_config': 'cd_imagenet64_l2'})
+
+
 def test_extra_parameters_leak_nowhere(build, editor, biggan):
     before = infer(editor, label=0)
     other = build(extra_parameters=dict(num_batches=2, seed=9))

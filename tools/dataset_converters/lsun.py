@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmagic_cm.datasets.conversion import Source, add_arguments, check_counts, run_conversion
-from mmagic_cm.datasets.download import download, unpack_member
 from mmagic_cm.datasets.lsun import open_lmdb
+from mmagic_cm.download import download, unpack_member
 from mmagic_cm.errors import InputError, run_cli
 
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from mmagic_cm.datasets.download import download, unpack_member
+from mmagic_cm.download import download, unpack_member
 from mmagic_cm.errors import InputError
 
 CONTENT = bytes(range(256)) * 40
@@ -113,3 +113,41 @@ def test_damaged_archives_are_named(archive, tmp_path):
         ):
             unpack_member(archive, 'cat/data.mdb', tmp_path / 'x')
         assert not (tmp_path / 'x/data.mdb').exists()
+
+
+def test_a_file_is_checked_before_it_gets_its_name(server, tmp_path):
+    path, seen = tmp_path / 'x.pt', []
+
+    def check(fresh):
+        seen.append(fresh.read_bytes())
+        assert not path.exists()
+
+    download(server.url, path, check)
+    assert seen == [CONTENT]
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_file_that_is_not_what_it_should_be_is_removed(server, tmp_path):
+    def check(fresh):
+        raise InputError('It is another one.')
+
+    with pytest.raises(InputError, match='It is another one'):
+        download(server.url, tmp_path / 'x.pt', check)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_rest_of_a_longer_file_is_no_rest_of_this_one(server, tmp_path):
+    (tmp_path / 'x.pt.part').write_bytes(bytes(len(CONTENT) + 1))
+    assert download(server.url, tmp_path / 'x.pt').read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize('progress', [True, False])
+def test_the_bar(progress, server, tmp_path, capsys):
+    download(server.url, tmp_path / 'x.pt', progress=progress)
+    assert ('x.pt: 100%' in capsys.readouterr().err) == progress
+
+
+def test_a_folder_that_cannot_be_made(server, tmp_path):
+    (tmp_path / 'a').write_text('a file')
+    with pytest.raises(InputError, match=r'cannot be fetched .*put it at .*x\.pt\.$'):
+        download(server.url, tmp_path / 'a/x.pt')

@@ -1,0 +1,38 @@
+"""Download released weights: ``python demo/download_checkpoints.py cd_imagenet64_lpips ...``.
+
+Without a name it lists them. A download that was cut off goes on where it stopped.
+"""
+
+import argparse
+
+from mmagic_cm.checkpoints.fetching import fetch
+from mmagic_cm.checkpoints.released import CACHE_VARIABLE, RELEASED, released_model
+from mmagic_cm.errors import run_cli
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Download the weights that the paper released (1.2 GB each for ImageNet, '
+        f'2.1 GB for LSUN) into the folder {CACHE_VARIABLE}, or else into that of torch.hub'
+    )
+    parser.add_argument('names', nargs='*', metavar='NAME', help=', '.join(RELEASED))
+    parser.add_argument('--all', action='store_true', help='all twelve')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Download and check, or list."""
+    args = parse_args()
+    names = list(RELEASED) if args.all else args.names
+    for name in names:
+        released_model(name)  # A wrong name is told before anything is downloaded.
+    for name in names:
+        print(f'{fetch(name)} is there, and is what it should be')
+    if not names:
+        for model in RELEASED.values():
+            print(f'{model.name:22}{model.path if model.path.is_file() else model.url}')
+
+
+if __name__ == '__main__':
+    run_cli(main)

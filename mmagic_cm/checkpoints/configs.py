@@ -1,0 +1,124 @@
+"""The config inside of a checkpoint: read as values, never run."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import InputError
+from ..registry import DIFFUSION_SAMPLERS, MODELS, PARAMETERIZATIONS
+from .reading import read_checkpoint
+
+SUFFIXES = ('.pth', '.pt', '.safetensors')
+# What only training needs, or only makes sense on the machine where it ran.
+_TRAINING_ONLY = ('objective', 'teacher', 'init_from', 'label_dropout')
+_CONSTANTS = {'inf': float('inf'), 'nan': float('nan')}
+
+
+def config_inside(checkpoint: Mapping, path: str | Path) -> Config | None:
+    """The config that a checkpoint of MMEngine or a published one holds, if it does.
+
+    To be looked at, not to be built: see :func:`sampling_config`.
+
+    Args:
+        checkpoint: As :func:`~mmagic_cm.checkpoints.read_checkpoint` returns it.
+        path: Its file, for errors.
+
+    Raises:
+        InputError: It is not made of values alone.
+    """
+    meta = checkpoint.get('meta')
+    text = meta.get('cfg') if isinstance(meta, Mapping) else None
+    if not isinstance(text, str):
+        return None
+    try:
+        return Config(_values(ast.parse(text)))
+    except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        reason = str(error).split('\n')[0]
+        raise InputError(f'The config inside {path} cannot be read: {reason}') from error
+
+
+def read_config_inside(path: str | Path) -> Config:
+    """The config for sampling from a checkpoint file, whose ``load_from`` names that file.
+
+    Raises:
+        InputError: The file cannot be read, or holds none.
+    """
+    cfg = config_inside(read_checkpoint(path, map_location='meta'), path)
+    if cfg is None:
+        raise InputError(f'{path} holds no config: give a config file or a released name.')
+    cfg = sampling_config(cfg)
+    refuse_foreign_names(cfg, path)
+    cfg.load_from = str(path)
+    return cfg
+
+
+def sampling_config(cfg: Mapping) -> Config:
+    """What sampling needs of a config."""
+    if not isinstance(cfg.get('model'), Mapping):
+        raise InputError("The config has no 'model'.")
+    model = {key: value for key, value in cfg['model'].items() if key not in _TRAINING_ONLY}
+    scope = dict(imports=['mmagic_cm'], allow_failed_imports=False)
+    return Config(dict(default_scope='mmagic_cm', custom_imports=scope, model=model))
+
+
+def refuse_foreign_names(cfg: Mapping, path: str | Path) -> None:
+    """Refuse the config for sampling that came in a file and names anything but our own parts.
+
+    A ``type`` is looked up in all that Python can import, and called.
+
+    Raises:
+        InputError: Says which name it is.
+    """
+    known = {'mmagic_cm'}
+    for registry in (MODELS, DIFFUSION_SAMPLERS, PARAMETERIZATIONS):
+        registry.import_from_location()
+        known |= set(registry.module_dict)
+    for text in _texts(cfg['model']):
+        if text not in known:
+            raise InputError(
+                f'The config inside {path} is refused: it names {text!r}, which is nothing of '
+                f'ours, and building it could run code; give a config file of your own.'
+            )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts among the values of a config."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+def _values(tree: ast.Module) -> dict[str, Any]:
+    """``name = value`` lines, as MMEngine writes configs."""
+    values = {}
+    for line in tree.body:
+        if not isinstance(line, ast.Assign) or not isinstance(line.targets[0], ast.Name):
+            raise ValueError(f'line {line.lineno} is more than a value with a name.')
+        values[line.targets[0].id] = _value(line.value)
+    return values
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.List | ast.Tuple):
+        items = [_value(item) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return {_value(k): _value(v) for k, v in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_value(node.operand)
+    if isinstance(node, ast.Name) and node.id in _CONSTANTS:
+        return _CONSTANTS[node.id]
+    named = isinstance(node, ast.Call) and not node.args and all(k.arg for k in node.keywords)
+    if named and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
+    raise ValueError(f'line {node.lineno} is more than a value.')

@@ -1,0 +1,129 @@
+"""Take in any checkpoint whole, for it to be written in another layout."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from ..errors import InputError
+from ..registry import MODELS
+from .configs import config_inside, refuse_foreign_names, sampling_config
+from .layouts import NETWORK, check_settings, fit_state_dict, network_weights, select_weights
+from .reading import read_checkpoint
+from .released import RELEASED
+from .writing import write_diffusers, write_ours
+
+# Settings of a sampler that a pipeline of diffusers takes from the model.
+_SHARED = ('sigma_min', 'sigma_max', 'rho')
+
+
+@dataclass
+class Source:
+    """A checkpoint that was read, and what is known about it.
+
+    Attributes:
+        path: Where it came from.
+        weights: Of the network, by its own names.
+        config: The whole config: as given, from inside of the file, or of the released name; None
+            where there is none.
+        denoiser: Built from it on the meta device: settings and shapes.
+        ema: The rate of the average that was chosen, if any.
+        iteration: Of the training, where the file says so.
+    """
+
+    path: Path
+    weights: dict[str, torch.Tensor]
+    config: Config | None
+    denoiser: nn.Module | None
+    ema: float | None
+    iteration: int | None
+
+    def sampling_config(self) -> Config:
+        """What sampling needs of the config.
+
+        Raises:
+            InputError: There is none.
+        """
+        if self.config is None:
+            raise InputError(
+                f'{self.path} does not say what model it is of: give its config by --config, a '
+                f'file or a released name.'
+            )
+        return sampling_config(self.config)
+
+    def write_ours(self, path: str | Path) -> None:
+        """Write a checkpoint of ours, with the config inside."""
+        facts = dict(ema=self.ema, iter=self.iteration)
+        known = {key: value for key, value in facts.items() if value is not None}
+        write_ours(self.weights, self.sampling_config(), path, **known)
+
+    def write_diffusers(self, folder: str | Path) -> None:
+        """Write a folder of a ConsistencyModelPipeline; its grid is the config's sampler's."""
+        sampler = self.sampling_config().model.get('sampler') or {}
+        for name in _SHARED:
+            own = getattr(self.denoiser, name)
+            if sampler.get(name, own) != own:
+                raise InputError(
+                    f"diffusers' scheduler has one {name}: the sampler's {sampler[name]} and the "
+                    f"denoiser's {own} cannot both be written."
+                )
+        write_diffusers(
+            self.weights,
+            self.denoiser,
+            folder,
+            num_scales=sampler.get('num_scales', 40),
+            clip_denoised=sampler.get('clip_denoised', True),
+        )
+
+
+def read_source(
+    path: str | Path, ema: str | float | None = 'auto', config: Config | None = None
+) -> Source:
+    """Read a checkpoint of any layout.
+
+    Args:
+        path: As of :func:`~mmagic_cm.checkpoints.read_checkpoint`.
+        ema: As of :func:`~mmagic_cm.checkpoints.select_weights`.
+        config: What model it is of; default: what the file itself or its released name says.
+
+    Raises:
+        InputError: It cannot be read, or is of another model than the config says.
+    """
+    checkpoint = read_checkpoint(path)
+    weights = select_weights(checkpoint, ema)
+    emas = checkpoint.get('emas') or {}
+    meta = checkpoint.get('meta')
+    meta = meta if isinstance(meta, Mapping) else {}
+    if ema == 'auto':
+        ema = max(map(float, emas)) if emas else meta.get('ema')
+    if config is None:
+        config = config_inside(checkpoint, path)
+        if config is not None:
+            refuse_foreign_names(sampling_config(config), path)
+    if config is None and Path(path).name.removesuffix('.pt') in RELEASED:
+        config = RELEASED[Path(path).name.removesuffix('.pt')].config()
+    denoiser = None if config is None else _build(config)
+    try:
+        if denoiser is not None:
+            expected = denoiser.state_dict()
+            fit_state_dict(weights, {f'denoiser.{name}': expected[name] for name in expected})
+            check_settings(weights._metadata.get('', {}), denoiser.network)
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
+    network = network_weights(weights)
+    if not network:
+        raise InputError(f'{path} holds no weights with names that are known ({NETWORK}...).')
+    return Source(Path(path), network, config, denoiser, ema, _whole(meta.get('iter')))
+
+
+def _build(config: Config) -> nn.Module:
+    with torch.device('meta'):
+        return MODELS.build(sampling_config(config).model.denoiser)
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None

@@ -1,0 +1,49 @@
+"""Download released weights: by an explicit call, checked before they are used."""
+
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..download import download
+from ..errors import InputError
+from ..registry import MODELS
+from .layouts import fit_state_dict, select_weights
+from .reading import read_checkpoint
+from .released import ReleasedModel, released_model
+
+
+def fetch(name: str) -> Path:
+    """Download a released model into the cache, unless it is there; it goes on where it stopped.
+
+    Args:
+        name: Such as 'cd_imagenet64_lpips'.
+
+    Returns:
+        Its file.
+
+    Raises:
+        InputError: An unknown name, no network, or a file that is not what it should be.
+    """
+    model = released_model(name)
+    if model.path.is_file():
+        check_file(model, model.path)
+        return model.path
+    return download(model.url, model.path, check=partial(check_file, model))
+
+
+def check_file(model: ReleasedModel, path: Path) -> None:
+    """Refuse a file that is cut short or damaged, or that holds other weights than the model's."""
+    with torch.device('meta'):
+        denoiser = MODELS.build(model.config().model.denoiser)
+    expected = {f'denoiser.{name}': tensor for name, tensor in denoiser.state_dict().items()}
+    try:
+        weights = select_weights(read_checkpoint(path, map_location='meta'))
+        fit_state_dict(weights, expected)
+        # torch.load compares no checksums. An older kind of file has none.
+        damaged = zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip()
+        if damaged:
+            raise InputError(f'Its part {damaged} is damaged.')
+    except InputError as error:
+        raise InputError(f'{path} is not {model.url}: {error} Fetch it again.') from error

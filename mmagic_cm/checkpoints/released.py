@@ -1,0 +1,126 @@
+"""The twelve models that the paper released, by name."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from ..errors import InputError, closest
+
+ADDRESS = 'https://openaipublic.blob.core.windows.net/consistency'
+CACHE_VARIABLE = 'MMAGIC_CM_CACHE'
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are: $MMAGIC_CM_CACHE, or else torch's own folder for them."""
+    folder = os.environ.get(CACHE_VARIABLE)
+    return Path(folder).expanduser() if folder else Path(torch.hub.get_dir()) / 'checkpoints'
+
+
+def configs_folder() -> Path:
+    """Our config files: beside the package, or inside of it as ``.mim/configs``.
+
+    The second place is OpenMMLab's, for packages that were installed from a wheel.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
+        if (folder / '_base_' / 'models').is_dir():
+            return folder
+    raise InputError(
+        f'The config files of the released models are not installed: put the folder configs of '
+        f'the repository at {package / ".mim" / "configs"}.'
+    )
+
+
+@dataclass(frozen=True)
+class ReleasedModel:
+    """A model of the paper.
+
+    Attributes:
+        name: As its file is called, without ``.pt``.
+        network: Name of the file in ``configs/_base_/models`` that describes its network.
+        parameterization: 'edm' or 'consistency'; the file of weights does not say which.
+        sampler: Config of the sampler that was published for it.
+    """
+
+    name: str
+    network: str
+    parameterization: str
+    sampler: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """Where it was released."""
+        return f'{ADDRESS}/{self.name}.pt'
+
+    @property
+    def path(self) -> Path:
+        """Its place in the cache, whether it is there or not."""
+        return cache_folder() / f'{self.name}.pt'
+
+    def config(self) -> Config:
+        """Its config for sampling, whose ``load_from`` names its file."""
+        cfg = Config.fromfile(configs_folder() / '_base_' / 'models' / f'{self.network}.py')
+        cfg.model.denoiser.parameterization = self.parameterization
+        cfg.model.sampler = dict(self.sampler)
+        cfg.default_scope = 'mmagic_cm'
+        cfg.load_from = f'{self.name}.pt'
+        return cfg
+
+
+def _models() -> dict[str, ReleasedModel]:
+    # Of each data set: its network, and the levels and their number for CD l2, CD LPIPS and CT.
+    # For CD on Cat none were published: one step.
+    data = {
+        'imagenet64': ('imagenet_64', ((0, 22, 39), 40), ((0, 22, 39), 40), ((0, 106, 200), 201)),
+        'bedroom256': ('lsun_256', ((0, 18, 39), 40), ((0, 17, 39), 40), ((0, 67, 150), 151)),
+        'cat256': ('lsun_256', None, None, ((0, 62, 150), 151)),
+    }
+    models = []
+    for name, (network, *published) in data.items():
+        heun = dict(type='HeunSampler', num_steps=40)
+        models.append(ReleasedModel(f'edm_{name}_ema', network, 'edm', heun))
+        kinds = (f'cd_{name}_l2', f'cd_{name}_lpips', f'ct_{name}')
+        for kind, levels in zip(kinds, published, strict=True):
+            sampler = dict(type='OnestepSampler')
+            if levels is not None:
+                sampler = dict(type='MultistepSampler', ts=levels[0], num_scales=levels[1])
+            models.append(ReleasedModel(kind, network, 'consistency', sampler))
+    return {model.name: model for model in models}
+
+
+RELEASED = _models()
+
+
+def released_model(name: str) -> ReleasedModel:
+    """The model of this name.
+
+    Raises:
+        InputError: There is none; names the closest one.
+    """
+    if name not in RELEASED:
+        raise InputError(f'{name!r} is no released model.{closest(name, RELEASED)}')
+    return RELEASED[name]
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The file or folder that a path means: itself, or the cached file of a released name.
+
+    Raises:
+        InputError: There is none; of a released model, says where to get it and where to put it.
+    """
+    path = Path(path).expanduser()
+    if path.exists():
+        return path
+    model = RELEASED.get(str(path).removesuffix('.pt'))
+    if model is None:
+        raise InputError(f'There is no checkpoint file {path}.')
+    if not model.path.is_file():
+        raise InputError(
+            f'The weights {model.name} are not there yet: run `python '
+            f'demo/download_checkpoints.py {model.name}`, or put {model.url} at {model.path}.'
+        )
+    return model.path

@@ -1,0 +1,246 @@
+"""Every layout wherever a path is, and files that are broken: one sentence, nothing loaded."""
+
+import functools
+import json
+import shutil
+
+import pytest
+import torch
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from safetensors.torch import load_file, save_file
+
+from mmagic_cm.apis import init_model
+from mmagic_cm.checkpoints import read_checkpoint, register_safe_loaders
+from mmagic_cm.errors import InputError
+from mmagic_cm.registry import MODELS
+
+LAYOUTS = (
+    *('openai', 'training', 'published.safetensors', 'published.pth'),
+    *('diffusers', 'unet', 'file'),
+)
+NAMES = ('cond', 'uncond', 'plain')
+# A UNet2DModel cannot have heads of several widths, as 'plain' has.
+CASES = [(x, n) for x in LAYOUTS for n in NAMES if n != 'plain' or x in LAYOUTS[:4]]
+
+
+@pytest.mark.parametrize(('layout', 'name'), CASES)
+def test_every_layout_gives_the_reference_s_outputs(layout, name, written, recorded):
+    expected = recorded(name)
+    expected.assert_gives_the_recorded(init_model(expected.cfg, written(layout, name), 'cpu'))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_edm_weights_in_the_paper_s_layout(name, written, recorded):
+    expected = recorded(name, 'edm')
+    path = written('openai', name, 'edm')
+    expected.assert_gives_the_recorded(init_model(expected.cfg, path, 'cpu'))
+
+
+@pytest.mark.parametrize('layout', ['published.safetensors', 'published.pth', 'training'])
+def test_a_checkpoint_with_its_config_inside_is_enough(layout, written, recorded):
+    model = init_model(written(layout), 'auto', 'cpu')
+    recorded('cond').assert_gives_the_recorded(model)
+    assert model.sampler.num_evaluations == 2
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_mmengine_s_loader_reads_every_layout(layout, written, recorded):
+    register_safe_loaders()
+    expected = recorded('cond')
+    model = MODELS.build(expected.cfg.model).eval()
+    path = str(written(layout))
+    mmengine_checkpoint.load_checkpoint(model, path, 'cpu', strict=False, logger='silent')
+    if layout == 'training':  # it takes the online network, not the EMA
+        name = 'out.2.weight'
+        assert torch.equal(model.denoiser.network.state_dict()[name], expected.weights[name] + 1)
+    else:
+        expected.assert_gives_the_recorded(model)
+
+
+@pytest.mark.parametrize('layout', ['openai', 'training', 'diffusers'])
+def test_a_teacher_and_a_start_in_every_layout(layout, written, recorded):
+    path, expected = str(written(layout)), recorded('cond')
+    cfg = dict(
+        expected.cfg.model,
+        objective=dict(type='ConsistencyDistillation'),
+        teacher=dict(checkpoint=path),
+        init_from=path,
+    )
+    model = MODELS.build(cfg)
+    model.init_weights()
+    recorded('cond', 'edm').assert_gives_the_recorded(model.teacher)
+    expected.assert_gives_the_recorded(model.eval())
+    pairs = zip(model.target.parameters(), model.denoiser.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_an_address_is_a_path(server, written, recorded):
+    folder, address = server
+    shutil.copy(written('published.safetensors'), folder / 'x.safetensors')
+    model = init_model(recorded('cond').cfg, f'{address}/x.safetensors', 'cpu')
+    recorded('cond').assert_gives_the_recorded(model)
+    assert (folder.parent / 'cache/checkpoints/x.safetensors').is_file()
+
+
+def test_broken_downloads_go_on(server, written):
+    folder, address = server
+    content = written('openai').read_bytes()
+    (folder / 'x.pt').write_bytes(content)
+    part = folder.parent / 'cache/checkpoints/x.pt.part'
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content[:1000])
+    # This server knows no ranges: it sends everything again.
+    assert 'out.2.weight' in read_checkpoint(f'{address}/x.pt')
+    assert not part.exists()
+
+
+@pytest.mark.parametrize('ending', ['.bin', '.fp16.safetensors'])
+def test_other_files_of_diffusers(ending, written, recorded):
+    folder, expected = written('diffusers'), recorded('cond')
+    file = folder / 'unet/diffusion_pytorch_model.safetensors'
+    if ending == '.bin':
+        torch.save(load_file(file), file.with_name('diffusion_pytorch_model.bin'))
+        file.unlink()
+    else:
+        file.rename(file.with_name(f'diffusion_pytorch_model{ending}'))
+    expected.assert_gives_the_recorded(init_model(expected.cfg, folder, 'cpu'))
+
+
+def test_the_kind_of_file_is_told_by_its_content(written, recorded):
+    expected = recorded('cond')
+    for layout, suffix in (('published.safetensors', '.pt'), ('openai', '.ckpt')):
+        path = written(layout)
+        expected.assert_gives_the_recorded(
+            init_model(expected.cfg, path.rename(path.with_suffix(suffix)), 'cpu')
+        )
+
+
+# --- what is refused, in one sentence, with nothing loaded and nothing run ---
+
+
+def spoil(path, weights):
+    """A diffusers folder whose weights are others."""
+    save_file(weights, path / 'unet/diffusion_pytorch_model.safetensors')
+
+
+def change_config(path, **settings):
+    file = path / 'unet/config.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+def cut(path, share):
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def lose(path, *names, **more):
+    weights = torch.load(path, weights_only=True)
+    torch.save({k: v for k, v in weights.items() if k not in names} | more, path)
+
+
+def flatten_qkv(path):
+    weights = torch.load(path, weights_only=True)
+    torch.save({k: v[..., 0] if 'qkv.weight' in k else v for k, v in weights.items()}, path)
+
+
+def header(path, length, text):
+    path.write_bytes(length.to_bytes(8, 'little') + text)
+
+
+FILE = 'published.safetensors'
+UNET = 'unet/diffusion_pytorch_model.safetensors'
+BROKEN = {
+    'cut short (pt)': ('openai', lambda p: cut(p, 0.7), 'cannot be read: it is cut short'),
+    'cut short (safetensors)': (FILE, lambda p: cut(p, 0.7), 'cannot be read: it is cut short'),
+    'cut in its header': (FILE, lambda p: cut(p, 0.001), 'cannot be read: it is cut short'),
+    'a header of nonsense': (FILE, lambda p: header(p, 9, b'{"a": 1..'), 'no safetensors file'),
+    'a header of 9 exabytes': (FILE, lambda p: header(p, 2**63, b'{}'), 'no safetensors file'),
+    'tensors beyond the file': (
+        FILE,
+        lambda p: header(
+            p, 56, b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'.ljust(56)
+        ),
+        'no safetensors file',
+    ),
+    'a pickle named safetensors': (
+        FILE,
+        lambda p: torch.save(dict(state_dict={}), p),
+        'no safetensors file',
+    ),
+    'a missing key': (
+        'openai',
+        lambda p: lose(p, 'input_blocks.0.0.weight', 'out.2.bias'),
+        r'input_blocks\.0\.0\.weight is missing; .*out\.2\.bias is missing',
+    ),
+    'an extra key': ('openai', lambda p: lose(p, extra=torch.ones(1)), 'extra is not expected'),
+    'another order of heads': (
+        'openai',
+        flatten_qkv,
+        r"qkv\.weight is \(192, 64, 1\) instead of .* \(guided-diffusion's attention",
+    ),
+    'an optimizer': (
+        'openai',
+        lambda p: torch.save(dict(state={}, param_groups=[]), p),
+        'is missing',
+    ),
+    'a folder without weights': (
+        'diffusers',
+        lambda p: shutil.rmtree(p / 'unet'),
+        'The folder .* holds no weights',
+    ),
+    'no JSON for a config': (
+        'diffusers',
+        lambda p: (p / 'unet/config.json').write_text('{'),
+        r'config\.json cannot be read',
+    ),
+    'another class of diffusers': (
+        'diffusers',
+        lambda p: change_config(p, _class_name='UNet2DConditionModel'),
+        'describes a UNet2DConditionModel; only a UNet2DModel',
+    ),
+    'heads of another width': (
+        'diffusers',
+        lambda p: change_config(p, attention_head_dim=32),
+        'attention_head_dim is 32 instead of 16',
+    ),
+    'another order of the time embedding': (
+        'diffusers',
+        lambda p: change_config(p, flip_sin_to_cos=False),
+        'flip_sin_to_cos is False instead of True',
+    ),
+    'weights of diffusers that lack one': (
+        'diffusers',
+        lambda p: spoil(p, dict(list(load_file(p / UNET).items())[:-1])),
+        'is missing',
+    ),
+    'weights of diffusers of odd shapes': (
+        'diffusers',
+        lambda p: spoil(p, {k: v.reshape(-1) for k, v in load_file(p / UNET).items()}),
+        r'is \(4096,\) instead of \(128, 32\)',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', BROKEN)
+def test_broken_files_are_refused_and_nothing_is_loaded(case, written, recorded):
+    layout, make, message = BROKEN[case]
+    path, cfg = written(layout), recorded('cond').cfg
+    make(path)
+    model = MODELS.build(cfg.model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for load in (model.load_weights, functools.partial(load_strictly_not, model)):
+        with pytest.raises(InputError, match=f'(?s).*{message}') as caught:
+            load(str(path))
+        assert '\n' not in str(caught.value)
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def load_strictly_not(model, path):
+    register_safe_loaders()
+    mmengine_checkpoint.load_checkpoint(model, path, 'cpu', strict=False, logger='silent')
+
+
+@pytest.mark.parametrize('layout', ['openai', 'published.safetensors', 'diffusers'])
+def test_weights_of_another_architecture(layout, written, recorded):
+    with pytest.raises(InputError, match='does not fit this model'):
+        init_model(recorded('uncond').cfg, written(layout), 'cpu')

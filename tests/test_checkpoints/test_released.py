@@ -1,0 +1,188 @@
+"""The twelve released models: their settings, and where their files are."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+
+import mmagic_cm
+from mmagic_cm.apis import init_model, load_config
+from mmagic_cm.checkpoints import (
+    RELEASED,
+    read_checkpoint,
+    register_safe_loaders,
+    released,
+    released_model,
+)
+from mmagic_cm.checkpoints.released import cache_folder, configs_folder
+from mmagic_cm.diffusion.samplers import MultistepSampler
+from mmagic_cm.errors import InputError
+from mmagic_cm.registry import DIFFUSION_SAMPLERS, MODELS
+
+# (levels, of how many) as published; None: one step.
+PUBLISHED = {
+    'edm_imagenet64_ema': 'edm',
+    'cd_imagenet64_l2': ((0, 22, 39), 40),
+    'cd_imagenet64_lpips': ((0, 22, 39), 40),
+    'ct_imagenet64': ((0, 106, 200), 201),
+    'edm_bedroom256_ema': 'edm',
+    'cd_bedroom256_l2': ((0, 18, 39), 40),
+    'cd_bedroom256_lpips': ((0, 17, 39), 40),
+    'ct_bedroom256': ((0, 67, 150), 151),
+    'edm_cat256_ema': 'edm',
+    'cd_cat256_l2': None,
+    'cd_cat256_lpips': None,
+    'ct_cat256': ((0, 62, 150), 151),
+}
+LEAVES = sorted(configs_folder().glob('consistency_models/consistency_models_8xb*.py'))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path / 'cache'))
+    (tmp_path / 'cache').mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / 'cache'
+
+
+def test_there_are_twelve():
+    assert RELEASED.keys() == PUBLISHED.keys()
+    assert RELEASED['ct_cat256'].url == (
+        'https://openaipublic.blob.core.windows.net/consistency/ct_cat256.pt'
+    )
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_network_parameterization_and_sampler(name, data):
+    cfg = load_config(name)
+    layout = 'imagenet64' if 'imagenet64' in name else 'lsun256'
+    recorded = json.loads((data / 'goldens/checkpoint_layouts.json').read_text())[layout]
+    with torch.device('meta'):
+        denoiser = MODELS.build(cfg.model.denoiser)
+    found = {key: [*value.shape] for key, value in denoiser.network.state_dict().items()}
+    assert found == recorded['state_dict']
+    assert denoiser.network.middle_block[1].qkv.in_channels // 64 == (
+        denoiser.network.middle_block[1].num_heads
+    )
+    sampler, published = DIFFUSION_SAMPLERS.build(cfg.model.sampler), PUBLISHED[name]
+    assert cfg.model.denoiser.parameterization == ('edm' if published == 'edm' else 'consistency')
+    if published == 'edm':
+        assert sampler.num_evaluations == 79
+    elif published is None:
+        assert sampler.num_evaluations == 1
+    else:
+        ts, num_scales = published
+        assert sampler.sigmas == MultistepSampler(ts, num_scales).sigmas
+    assert cfg.load_from == f'{name}.pt'
+    assert cfg.default_scope == 'mmagic_cm'
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
+def test_the_inference_leaves_agree(path):
+    cfg = load_config(path)
+    model = released_model(cfg.load_from.removesuffix('.pt')).config().model
+    assert cfg.model.denoiser == model.denoiser
+    if 'multistep' in path.stem:
+        assert cfg.model.sampler == model.sampler
+
+
+def test_there_are_six_leaves():
+    assert len(LEAVES) == 6
+
+
+def test_a_mistyped_name_is_answered_with_the_closest():
+    with pytest.raises(InputError, match="Did you mean 'cd_imagenet64_lpips'"):
+        released_model('cd_imagnet64_lpips')
+    with pytest.raises(InputError, match=r"no config file ct_cat25.*Did you mean 'ct_cat256'"):
+        init_model('ct_cat25', 'auto', 'cpu')
+
+
+def test_what_is_not_there_is_named_with_its_address_and_its_place(cache):
+    for load in (
+        lambda: read_checkpoint('ct_cat256.pt'),
+        lambda: read_checkpoint('ct_cat256'),
+        lambda: read_checkpoint(Path('ct_cat256.pt')),
+    ):
+        with pytest.raises(InputError) as caught:
+            load()
+        sentence = str(caught.value)
+        assert f'put {released.ADDRESS}/ct_cat256.pt at {cache}/ct_cat256.pt' in sentence
+        assert 'python demo/download_checkpoints.py ct_cat256' in sentence
+    for path in ('elsewhere/ct_cat256.pt', 'ct_cat256.pth'):
+        with pytest.raises(InputError, match=f'There is no checkpoint file {path}'):
+            read_checkpoint(path)
+
+
+def test_nothing_is_built_before_that(cache, monkeypatch):
+    monkeypatch.setattr(MODELS, 'build', lambda *args: pytest.fail('it was built'))
+    with pytest.raises(InputError, match=r'put http.*ct_cat256\.pt at '):
+        init_model('ct_cat256', 'auto', 'cpu')
+
+
+def test_a_released_name_is_its_file_in_the_cache_wherever_a_path_is(cache, recorded):
+    torch.save(recorded('cond').weights, cache / 'edm_imagenet64_ema.pt')
+    teacher, expected = recorded('cond', 'edm'), recorded('cond')
+    for path in ('edm_imagenet64_ema.pt', 'edm_imagenet64_ema'):
+        teacher.assert_gives_the_recorded(init_model(teacher.cfg, path, 'cpu'))
+    cfg = dict(teacher.cfg, load_from='edm_imagenet64_ema.pt')
+    teacher.assert_gives_the_recorded(init_model(cfg, 'auto', 'cpu'))
+    model = MODELS.build(
+        dict(
+            expected.cfg.model,
+            objective=dict(type='ConsistencyDistillation'),
+            teacher=dict(checkpoint='edm_imagenet64_ema.pt'),
+            init_from='edm_imagenet64_ema.pt',
+        )
+    )
+    model.init_weights()
+    expected.assert_gives_the_recorded(model.eval())
+    teacher.assert_gives_the_recorded(model.teacher)
+    register_safe_loaders()
+    loaded = CheckpointLoader.load_checkpoint('edm_imagenet64_ema.pt', 'cpu', logger='silent')
+    assert loaded.keys() == teacher.weights.keys()
+
+
+@pytest.mark.parametrize(
+    ('name', 'given', 'right'),
+    [('edm_cat256_ema', 'consistency', 'edm'), ('ct_cat256', 'edm', 'c')],
+)
+def test_a_file_under_the_other_scalings(name, given, right, cache, recorded):
+    (cache / f'{name}.pt').touch()
+    for path in (f'{name}.pt', cache / f'{name}.pt'):
+        with pytest.raises(InputError, match=f'weights of the {right}.* config says {given}: take'):
+            init_model(recorded('cond', given).cfg, path, 'cpu')
+
+
+def test_a_file_of_that_name_comes_first(cache, recorded):
+    torch.save(dict(a=torch.zeros(1)), cache / 'ct_cat256.pt')
+    torch.save(dict(a=torch.ones(1)), 'ct_cat256.pt')
+    assert read_checkpoint('ct_cat256.pt')['a'] == 1
+
+
+def test_weights_of_another_network_in_the_cache(cache, recorded):
+    torch.save(recorded('cond').weights, cache / 'cd_imagenet64_l2.pt')
+    with torch.device('meta'):
+        model = MODELS.build(load_config('cd_imagenet64_l2').model)
+    with pytest.raises(InputError, match=r'cd_imagenet64_l2: .*does not fit this model'):
+        model.load_weights('cd_imagenet64_l2')
+
+
+def test_where_the_cache_is(monkeypatch):
+    monkeypatch.delenv('MMAGIC_CM_CACHE', raising=False)
+    monkeypatch.setenv('TORCH_HOME', '/somewhere')
+    assert cache_folder() == Path('/somewhere/hub/checkpoints')
+    monkeypatch.setenv('MMAGIC_CM_CACHE', '~/x')
+    assert cache_folder() == Path.home() / 'x'
+
+
+def test_where_the_configs_are(monkeypatch, tmp_path):
+    package = Path(mmagic_cm.__file__).parent
+    assert configs_folder() == package.parent / 'configs'
+    module = tmp_path / 'site/mmagic_cm/checkpoints/released.py'
+    monkeypatch.setattr(released, '__file__', str(module))
+    with pytest.raises(InputError, match=r'are not installed: put the folder configs .*\.mim'):
+        configs_folder()
+    (module.parents[1] / '.mim/configs/_base_/models').mkdir(parents=True)
+    assert configs_folder() == module.parents[1] / '.mim/configs'

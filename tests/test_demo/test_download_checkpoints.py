@@ -1,0 +1,69 @@
+"""``demo/download_checkpoints.py`` as users type it."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmagic_cm.checkpoints import RELEASED
+from mmagic_cm.checkpoints.released import ADDRESS
+
+SCRIPT = Path(__file__).parents[2] / 'demo/download_checkpoints.py'
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run it in this process; a download leaves an empty file."""
+    spec = importlib.util.spec_from_file_location('download_checkpoints', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path))
+
+    def fetch(name):
+        RELEASED[name].path.touch()
+        return RELEASED[name].path
+
+    monkeypatch.setattr(module, 'fetch', fetch)
+
+    def run(*args) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', [SCRIPT.name, *args])
+        capsys.readouterr()
+        code = 0
+        try:
+            module.run_cli(module.main)
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_by_name(command, tmp_path):
+    code, printed, _ = command('ct_cat256', 'cd_imagenet64_l2')
+    assert code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {'ct_cat256.pt', 'cd_imagenet64_l2.pt'}
+    assert f'{tmp_path}/ct_cat256.pt is there' in printed
+
+
+def test_without_a_name_it_lists_and_downloads_nothing(command, tmp_path):
+    (tmp_path / 'ct_cat256.pt').touch()
+    code, printed, _ = command()
+    lines = printed.splitlines()
+    assert code == 0
+    assert len(lines) == 12
+    assert sum(ADDRESS in line for line in lines) == 11
+    assert lines[-1].split() == ['ct_cat256', f'{tmp_path}/ct_cat256.pt']
+    assert len([*tmp_path.iterdir()]) == 1
+
+
+def test_all(command, tmp_path):
+    assert command('--all')[0] == 0
+    assert len([*tmp_path.iterdir()]) == 12
+
+
+def test_a_wrong_name_is_told_before_anything_is_downloaded(command, tmp_path):
+    code, _, error = command('ct_cat256', 'ct_cat25')
+    assert code == 1
+    assert error.startswith("error: 'ct_cat25' is no released model. Did you mean 'ct_cat256'?")
+    assert [*tmp_path.iterdir()] == []

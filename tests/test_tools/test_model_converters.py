@@ -1,0 +1,194 @@
+"""``tools/model_converters`` as users type them."""
+
+import hashlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+
+from mmagic_cm.apis import generate, init_model
+from mmagic_cm.checkpoints import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a tool in this process: its exit code, what it prints, its sentence."""
+
+    def run(name: str, *args) -> tuple[int, str, str]:
+        path = ROOT / f'tools/model_converters/{name}.py'
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, 'argv', [path.name, *map(str, args)])
+        capsys.readouterr()
+        code = 0
+        try:
+            module.run_cli(module.main)
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory, build_model, tiny_config):
+    """A training checkpoint, its config, and the model of its longest EMA."""
+    folder = tmp_path_factory.mktemp('files')
+    network = dict(in_channels=3, out_channels=3)
+    online, short, best = (build_model(network, seed=seed) for seed in (1, 2, 3))
+    sampler = dict(type='MultistepSampler', ts=(0, 5, 10), num_scales=11)
+    for name, parameterization in (('consistency', 'consistency'), ('edm', 'edm')):
+        config = dict(model=tiny_config(network, parameterization, sampler=sampler))
+        Config(config).dump(folder / f'{name}.py')
+    emas = {'0.9': short.denoiser.state_dict(), '0.999': best.denoiser.state_dict()}
+    meta = dict(iter=7, cfg=(folder / 'consistency.py').read_text())
+    state = dict(state_dict=online.state_dict(), emas=emas, meta=meta)
+    torch.save(dict(state, optimizer=dict(state={0: torch.ones(99)})), folder / 'iter_7.pth')
+    return folder, best
+
+
+def draw(config, checkpoint):
+    return generate(init_model(config, checkpoint, 'cpu'), 3, labels=[1, 2, 3])[0]
+
+
+def test_there_and_back_by_command(command, files, tmp_path):
+    folder, best = files
+    source, config = folder / 'iter_7.pth', folder / 'consistency.py'
+    for out, layout, *more in (
+        ('a.pt', 'openai'),
+        ('b', 'diffusers', '--config', config),
+        ('c.safetensors', 'ours', '--config', config),
+        ('d.pt', 'openai'),
+    ):
+        code, printed, error = command(
+            'convert', source, '--to', layout, '--out', tmp_path / out, *more
+        )
+        assert code == 0, error
+        assert printed == f'{tmp_path / out} is written\n'
+        source = tmp_path / out
+    first, last = (torch.load(tmp_path / x, weights_only=True) for x in ('a.pt', 'd.pt'))
+    expected = best.denoiser.network.state_dict()
+    for name, weight in expected.items():
+        assert torch.equal(first[name], weight)
+        assert torch.equal(last[name], weight)
+    pictures = [draw(config, tmp_path / x) for x in ('a.pt', 'b', 'c.safetensors')]
+    assert np.array_equal(pictures[0], pictures[1])
+    assert np.array_equal(pictures[0], pictures[2])
+
+
+def test_which_ema(command, files, tmp_path):
+    for ema in ('0.9', 'none'):
+        args = ('--to', 'openai', '--ema', ema, '--out', tmp_path / 'x.pt')
+        assert command('convert', files[0] / 'iter_7.pth', *args)[0] == 0
+        found = torch.load(tmp_path / 'x.pt', weights_only=True)['out.2.weight']
+        checkpoint = torch.load(files[0] / 'iter_7.pth', weights_only=True)
+        weights = checkpoint['state_dict'] if ema == 'none' else checkpoint['emas'][ema]
+        name = 'denoiser.network.out.2.weight' if ema == 'none' else 'network.out.2.weight'
+        assert torch.equal(found, weights[name])
+
+
+@pytest.mark.parametrize(
+    ('config', 'to', 'out', 'sentence'),
+    [
+        ('edm.py', 'diffusers', 'x', "this model's is EDM"),
+        (None, 'ours', 'x.pt', 'end its name with .safetensors or .pth'),
+        (None, 'openai', 'x.safetensors', 'end its name with .pt or .pth'),
+        ('nowhere.py', 'ours', 'x.pth', 'no config file'),
+    ],
+)
+def test_what_convert_refuses(config, to, out, sentence, command, files, tmp_path):
+    more = ('--config', files[0] / config) if config else ()
+    code, _, error = command(
+        'convert', files[0] / 'iter_7.pth', '--to', to, '--out', tmp_path / out, *more
+    )
+    assert code == 1
+    assert error.startswith('error: ')
+    assert sentence in error
+    assert error.count('\n') == 1
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize('to', ['diffusers', 'openai'])
+def test_null_class_has_no_place_elsewhere(to, command, tmp_path, tiny_config, build_model):
+    Config(dict(model=tiny_config(dict(null_class=True)))).dump(tmp_path / 'x.py')
+    torch.save(build_model(dict(null_class=True)).state_dict(), tmp_path / 'x.pth')
+    args = ('--to', to, '--out', tmp_path / 'y.pt', '--config', tmp_path / 'x.py')
+    code, _, error = command('convert', tmp_path / 'x.pth', *args)
+    assert code == 1
+    assert 'null_class' in error
+
+
+@pytest.mark.parametrize(
+    ('out', 'more', 'name'),
+    [
+        ('model', (), 'model-{}.safetensors'),
+        ('model-v1.5', (), 'model-v1.5-{}.safetensors'),
+        ('model.pth', (), 'model-{}.pth'),
+        ('cm.pth.pth', (), 'cm.pth-{}.pth'),  # stock publish_model strips characters, not suffixes
+        ('http', ('--format', 'pth'), 'http-{}.pth'),
+        ('new/folder/model', ('--format', 'safetensors'), 'new/folder/model-{}.safetensors'),
+    ],
+)
+def test_publish(out, more, name, command, files, tmp_path):
+    folder, best = files
+    source = folder / 'iter_7.pth'
+    code, printed, error = command(
+        'publish_model', source, tmp_path / out, *more, '--metrics', 'FID=3.2'
+    )
+    assert code == 0, error
+    (path,) = tmp_path.rglob('*-*[0-9a-f].[ps]*')
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    assert str(path.relative_to(tmp_path)) == name.format(digest)
+    card = path.with_name(f'{path.stem}.md')
+    assert printed == f'{path} and {card.name} are written\n'
+    assert '| FID | 3.2 |' in card.read_text()
+    assert {p for p in tmp_path.rglob('*') if p.is_file()} == {path, card}
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.keys() == {'state_dict', 'meta'}
+    weights = checkpoint['state_dict']
+    expected = best.denoiser.network.state_dict()
+    assert weights.keys() == {f'denoiser.network.{key}' for key in expected}
+    assert all(torch.equal(weights[f'denoiser.network.{key}'], expected[key]) for key in expected)
+    # The file alone is enough.
+    assert np.array_equal(draw(path, 'auto'), draw(folder / 'consistency.py', source))
+
+
+def test_publish_onto_itself(command, files, tmp_path):
+    source = tmp_path / 'x.pth'
+    source.write_bytes((files[0] / 'iter_7.pth').read_bytes())
+    assert command('publish_model', source, source)[0] == 0
+    assert source.read_bytes() == (files[0] / 'iter_7.pth').read_bytes()
+    assert len([*tmp_path.glob('x-*.pth')]) == 1
+
+
+@pytest.mark.parametrize(
+    ('args', 'sentence'),
+    [
+        (('x.pt',), 'x.pt does not end like a file of the format safetensors'),
+        (('x.pth', '--format', 'safetensors'), 'x.pth does not end like a file of the format'),
+        (('x', '--ema', '0.5'), 'no EMA of rate 0.5'),
+    ],
+)
+def test_what_publish_refuses(args, sentence, command, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = command('publish_model', files[0] / 'iter_7.pth', *args)
+    assert code == 1
+    assert sentence in error
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_raw_weights_need_a_config(command, files, tmp_path):
+    folder, best = files
+    torch.save(best.denoiser.network.state_dict(), tmp_path / 'ema.pt')
+    code, _, error = command('publish_model', tmp_path / 'ema.pt', tmp_path / 'x')
+    assert code == 1
+    assert 'does not say what model it is of: give its config by --config' in error
+    more = ('--config', folder / 'consistency.py')
+    assert command('publish_model', tmp_path / 'ema.pt', tmp_path / 'x', *more)[0] == 0

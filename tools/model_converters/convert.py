@@ -1,0 +1,64 @@
+"""Convert weights: ``python tools/model_converters/convert.py SRC --to LAYOUT --out PATH``."""
+
+import argparse
+from pathlib import Path
+
+from mmagic_cm.apis import load_config
+from mmagic_cm.checkpoints.conversion import Source, read_source
+from mmagic_cm.checkpoints.writing import write_openai
+from mmagic_cm.command_line import parse_ema
+from mmagic_cm.errors import InputError, run_cli
+
+SUFFIXES = {'ours': ('.safetensors', '.pth'), 'openai': ('.pt', '.pth')}
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description='Convert weights from one layout to another')
+    parser.add_argument('source', help='file or folder of any layout, or a released name')
+    parser.add_argument('--to', required=True, choices=('ours', 'openai', 'diffusers'))
+    parser.add_argument(
+        '--out',
+        required=True,
+        type=Path,
+        help='ours: .safetensors or .pth; openai: .pt; diffusers: a new folder',
+    )
+    parser.add_argument(
+        '--config',
+        help='config file or released name; default: what the source says about itself',
+    )
+    parser.add_argument(
+        '--ema',
+        type=parse_ema,
+        default='auto',
+        metavar='auto|RATE|none',
+        help='which weights of a training run: the longest EMA (default), one such as 0.999, or '
+        'the online network',
+    )
+    return parser.parse_args()
+
+
+def convert(source: Source, layout: str, out: Path) -> None:
+    """Write it; what the layout cannot express is an InputError."""
+    if out.suffix not in SUFFIXES.get(layout, (out.suffix,)):
+        raise InputError(f'{out}: end its name with {" or ".join(SUFFIXES[layout])}.')
+    if layout == 'diffusers':
+        source.write_diffusers(out)
+    elif layout == 'ours':
+        source.write_ours(out)
+    elif source.denoiser is not None and source.denoiser.network.null_class:
+        raise InputError('The paper\'s code does not know "no class": null_class has no layout.')
+    else:
+        write_openai(source.weights, out)
+
+
+def main() -> None:
+    """Read, write, and say where it is."""
+    args = parse_args()
+    config = None if args.config is None else load_config(args.config)
+    convert(read_source(args.source, args.ema, config), args.to, args.out)
+    print(f'{args.out} is written')
+
+
+if __name__ == '__main__':
+    run_cli(main)
