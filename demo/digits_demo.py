@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from digits_gallery import draw_gallery
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 
@@ -95,6 +96,8 @@ def main() -> None:
     shown = images.reshape(10, PER_CLASS, *images.shape[1:])[:, :20].reshape(-1, 8, 8, 1)
     grid = make_grid(shown, 20, row_labels=[str(digit) for digit in range(10)], cell_size=48)
     save_image(grid, args.work_dir / 'samples.png')
+    print('\nEditing without training for it: half a digit, a small one, a noisy one, a walk.')
+    gallery = draw_gallery(model, args.work_dir)
     report = dict(training=training, samples=rows)
     (args.work_dir / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
 
@@ -106,7 +109,8 @@ def main() -> None:
         'near copies: nearer to a training digit than half the distance usual for real ones\n'
     )
     draw_through_mmagic(checkpoint, args.work_dir / 'mmagic_threes.png')
-    print(f'\nLook at {args.work_dir / "samples.png"}')
+    print(f'\nLook at {args.work_dir / "samples.png"}, and at the edited digits:')
+    print(*gallery, sep='\n')
 
 
 def draw_through_mmagic(checkpoint: Path, picture: Path) -> None:

@@ -24,11 +24,11 @@ def parse_args() -> Namespace:
     parser.add_argument('--config-name', help="name in MMagic's metafile of the model")
     parser.add_argument('--model-config', help='config file or released name')
     parser.add_argument('--model-ckpt', help="checkpoint file or folder; default: the config's own")
-    parser.add_argument('--img', help='input image (models of MMagic)')
+    parser.add_argument('--img', help='picture to edit, with --extra-parameters task=inpainting')
     parser.add_argument('--video', help='input video (models of MMagic)')
     parser.add_argument('--label', type=int, nargs='+', help='one for all images, or one each')
     parser.add_argument('--trimap', help='input of matting models')
-    parser.add_argument('--mask', help='input of inpainting models')
+    parser.add_argument('--mask', help='of task=inpainting: white = keep, black = fill')
     parser.add_argument('--text', default='', help='input of text2image models')
     parser.add_argument(
         '--result-out-dir',
@@ -45,7 +45,7 @@ def parse_args() -> Namespace:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='num_batches=4 sampler=multistep ts=0,22,39 num_scales=40 seed=0',
+        help='num_batches=4 sampler=multistep ts=0,22,39 num_scales=40 seed=0 task=inpainting',
     )
     parser.add_argument('--seed', type=int, default=2022)
     parser.add_argument('--print-supported-models', action='store_true')

@@ -24,9 +24,11 @@ import numpy as np
 import torch
 
 from ..apis import generate, init_model, load_config
+from ..datasets.transforms import decode_image
+from ..editing import edit_pictures
 from ..errors import InputError, closest
 from ..images import make_grid, save_image
-from ..registry import DIFFUSION_SAMPLERS
+from ..sampler_choice import choose_sampler
 
 MODEL_NAME = 'consistency_models'
 TASK = 'Consistency Models'  # a task of our own: MMagic's tasks keep their inferencers
@@ -155,6 +157,9 @@ class ConsistencyInferencer:
     """
 
     defaults: ClassVar = dict(num_batches=None, sampler=None, ts=None, num_scales=None, seed=None)
+    # With a task, these are settings of :func:`~mmagic_cm.editing.edit_pictures`.
+    of_tasks = ('factor', 'sigma', 'sigmas', 'num_steps', 'num_resamples')
+    defaults = defaults | dict(task=None) | dict.fromkeys(of_tasks)
     # MMagic's demo hands its whole command line to every inferencer ...
     handed_on = (
         *('model_name', 'model_setting', 'config_name', 'model_config', 'model_ckpt', 'device'),
@@ -192,6 +197,8 @@ class ConsistencyInferencer:
         result_out_dir: str | Path | None = None,
         extra_parameters: dict | None = None,
         seed: int | None = None,
+        img: str | Path | None = None,
+        mask: str | Path | None = None,
         get_datasample: bool = False,
         is_batch: bool = False,
         **others: Any,
@@ -204,6 +211,8 @@ class ConsistencyInferencer:
             result_out_dir: File name of the picture, such as ``out/zeros.png``: one grid.
             extra_parameters: Settings for this call alone; they win over ``seed``.
             seed: Seed for this call alone.
+            img: The picture to edit, with ``task`` among the extra parameters.
+            mask: Of ``task='inpainting'``: white = keep, black = fill.
             get_datasample: Return DataSamples instead of dicts.
             is_batch: Return the results of all images instead of the first one's, as MMagic's
                 inferencers have it.
@@ -213,10 +222,14 @@ class ConsistencyInferencer:
             The result (``fake_img`` uint8 (3, H, W) BGR 0..255, ``gt_label`` (1,) int64 where the
             model has classes) and all images, float (N, 3, H, W) RGB 0..1.
         """
-        self._refuse(others)
         parameters = self._merge(self.extra_parameters, {} if seed is None else dict(seed=seed))
         parameters = self._merge(parameters, extra_parameters)
-        preds = self.forward(self.preprocess(label, parameters))
+        if parameters['task'] is None:
+            self._refuse({**others, 'img': img, 'mask': mask})
+            preds = self.forward(self.preprocess(label, parameters))
+        else:
+            self._refuse(others)
+            preds = self._samples(*self.edit(img, mask, label, parameters))
         images = self.visualize(preds, result_out_dir)
         return self.postprocess(preds, images, is_batch, get_datasample)
 
@@ -236,9 +249,32 @@ class ConsistencyInferencer:
 
     def forward(self, inputs: dict) -> list:
         """Sample; one DataSample per image."""
+        return self._samples(*generate(self.model, **inputs))
+
+    def edit(
+        self, img: str | Path | None, mask: str | Path | None, label: Any, parameters: dict
+    ) -> tuple[np.ndarray, Any]:
+        """The candidates of one picture, uint8 (N, H, W, C), and their labels."""
+        pictures, masks = ([] if not p else [decode_image(p)] for p in (img, mask))
+        settings = {k: parameters[k] for k in self.of_tasks if parameters[k] is not None}
+        (result,) = edit_pictures(
+            self.model,
+            parameters['task'],
+            pictures,
+            masks=masks,
+            labels=label,
+            seed=parameters['seed'],
+            num_candidates=parameters['num_batches'],
+            **settings,
+        )
+        count = len(result.candidates)
+        return result.candidates, [label] * count if _is_int(label) else None
+
+    @staticmethod
+    def _samples(images: np.ndarray, labels: Any) -> list:
+        """One DataSample per image."""
         from mmagic.structures import DataSample
 
-        images, labels = generate(self.model, **inputs)
         images = np.broadcast_to(images, (*images.shape[:3], 3))  # gray -> three channels
         images = torch.from_numpy(images[..., ::-1].transpose(0, 3, 1, 2).copy())  # RGB -> BGR
         samples = [DataSample(fake_img=image) for image in images]
@@ -298,38 +334,13 @@ class ConsistencyInferencer:
 
     def _sampler(self, parameters: dict) -> Any:
         """What the parameters say about the sampler; None is the config's own."""
-        sampler = parameters['sampler']
-        levels = {name: parameters[name] for name in ('ts', 'num_scales')}
-        levels = {name: value for name, value in levels.items() if value is not None}
-        if sampler is None and levels:
-            sampler = 'multistep'
-        if isinstance(sampler, str):
-            sampler = dict(type=_registered_name(sampler))
-            if sampler['type'] == self.own_sampler.get('type'):
-                sampler = self.own_sampler  # its name stands for its settings, too
-        elif isinstance(sampler, dict):
-            sampler = {**sampler, 'type': _registered_name(str(sampler.get('type')))}
-        if not levels:
-            return sampler
-        if not isinstance(sampler, dict) or sampler['type'] != 'MultistepSampler':
-            raise InputError("ts and num_scales are settings of sampler='multistep' alone.")
-        if not isinstance(levels.get('ts', ()), list | tuple):
-            raise InputError(f'ts={levels["ts"]!r} is not a list of integers such as (0, 22, 39).')
-        return {**sampler, 'sigmas': None, **levels}
+        ts = parameters['ts']
+        if not isinstance(ts, list | tuple | None):
+            raise InputError(f'ts={ts!r} is not a list of integers such as (0, 22, 39).')
+        return choose_sampler(
+            self.own_sampler, parameters['sampler'], ts, num_scales=parameters['num_scales']
+        )
 
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _registered_name(name: str) -> str:
-    """'dpm2', 'euler_ancestral', 'OnestepSampler', ... -> the registered class's name."""
-    DIFFUSION_SAMPLERS.import_from_location()
-    shorts = {
-        registered.removesuffix('Sampler').lower(): registered
-        for registered in DIFFUSION_SAMPLERS.module_dict
-    }
-    short = name.replace('_', '').lower().removesuffix('sampler')
-    if short not in shorts:
-        raise InputError(f'{name!r} is not a sampler.' + closest(name, shorts))
-    return shorts[short]

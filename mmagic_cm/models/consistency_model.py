@@ -293,12 +293,7 @@ class ConsistencyModel(BaseModel):
         start = noise(torch.empty(len(indices), *self.image_shape, device=self.device))
         if labels is not None:
             labels = labels.to(self.device)
-        denoiser = self.denoiser
-        if self.guidance_scale is not None:
-            if not self.null_class:
-                raise InputError('guidance_scale needs null_class=True in the network.')
-            denoiser = guided(denoiser, self.guidance_scale)
-        with self._sampling_mode():
+        with self.sampling_denoiser() as denoiser:
             images = sampler(
                 lambda x, sigma: denoiser(x, sigma, labels),
                 start * sampler.sigma_max,
@@ -308,13 +303,24 @@ class ConsistencyModel(BaseModel):
         return to_uint8(images)
 
     @contextmanager
-    def _sampling_mode(self) -> Iterator[None]:
-        """No dropout, and the network in ``precision``; afterwards as before."""
+    def sampling_denoiser(self) -> Iterator[Callable]:
+        """D(x, sigma, labels) with its guidance, in ``precision`` and without dropout.
+
+        Afterwards the denoiser is in the mode that it was in.
+
+        Raises:
+            InputError: There is a ``guidance_scale``, and the network does not know "no class".
+        """
+        denoiser = self.denoiser
+        if self.guidance_scale is not None:
+            if not self.null_class:
+                raise InputError('guidance_scale needs null_class=True in the network.')
+            denoiser = guided(denoiser, self.guidance_scale)
         dtype = PRECISIONS[self.precision]
         training = self.denoiser.training
         self.denoiser.eval()
         try:
             with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-                yield
+                yield denoiser
         finally:
             self.denoiser.train(training)

@@ -38,6 +38,8 @@ def test_demo_trains_a_model_that_draws_digits(tmp_path):
     assert np.bincount(samples['arr_1']).tolist() == [140] * 10
     assert Image.open(tmp_path / 'samples.png').width > 900
     assert Image.open(tmp_path / 'mmagic_threes.png').width > 32
+    for task in ('inpainting', 'super-resolution', 'denoising', 'walk'):
+        assert Image.open(tmp_path / f'editing_{task}.png').width > 100
 
 
 def test_demo_does_not_clear_a_folder_of_other_things(tmp_path):

@@ -259,7 +259,8 @@ def test_extra_parameters_leak_nowhere(build, editor, biggan):
     assert len(infer(other, label=0)) == 2
     assert len(infer(other, label=0, extra_parameters=dict(num_batches=1))) == 1
     assert len(infer(other, label=0)) == 2
-    editor.infer(label=0, extra_parameters=dict(num_batches=1, ts=(0, 22, 39), seed=3))
+    levels = dict(ts=(0, 22, 39), num_scales=40)
+    editor.infer(label=0, extra_parameters=dict(num_batches=1, seed=3, **levels))
     assert np.array_equal(infer(editor, label=0), before)
     assert biggan.inferencer.inferencer.extra_parameters['num_batches'] == 4
     # The seed: of the call's parameters, of the call, of the editor's parameters, of the editor.
