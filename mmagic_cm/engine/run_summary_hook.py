@@ -3,7 +3,7 @@
 import time
 
 import torch
-from mmengine.dist import get_rank, get_world_size, master_only
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -15,6 +15,8 @@ from .curriculum_hook import unwrapped
 
 # Where in what is left of the run a step is timed: its cost changes where objectives take turns.
 SHARES = (1 / 6, 1 / 2, 5 / 6)
+# Seconds after which what was timed so far has to do.
+PATIENCE = 20
 
 
 @HOOKS.register_module()
@@ -36,40 +38,40 @@ class RunSummaryHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Measure on all processes; log on the main one."""
+        if is_main_process():
+            for line in describe_run(runner):
+                runner.logger.info(line)
         iterations_left = runner.max_iters - runner.iter
-        seconds = None
         if self.measure and iterations_left > 0:
             seconds = iterations_left * seconds_per_iteration(runner)
-        self._log(runner, seconds)
-
-    @master_only
-    def _log(self, runner: Runner, seconds: float | None) -> None:
-        loader, world_size = runner.train_dataloader, get_world_size()
-        num_images = loader.batch_size * world_size
-        lines = []
-        if hasattr(loader.dataset, 'describe'):
-            lines.append(f'Data: {loader.dataset.describe()}')
-        parameters = sum(p.numel() for p in unwrapped(runner).denoiser.parameters())
-        lines.append(f'Network: {parameters:,} parameters.')
-        total = runner.max_iters * num_images
-        run = f'Run: {runner.max_iters:,} iterations of {num_images:,} images'
-        if world_size > 1:
-            run += f' ({loader.batch_size:,} on each of {world_size} devices)'
-        run += f', {total:,} images in all, {total / len(loader.dataset):,.1f} times the data set.'
-        accumulated = runner.optim_wrapper._accumulative_counts
-        if accumulated > 1:
-            run += f' The optimizer takes a step every {accumulated} iterations.'
-        if runner.iter > 0:
-            run += f' It goes on after iteration {runner.iter:,}.'
-        lines.append(run)
-        if seconds is not None:
             device = device_name(unwrapped(runner).device)
-            lines.append(
+            runner.logger.info(
                 f'Duration: about {duration(seconds)} on {device}, if the data keep up (from '
                 f'forward and backward passes on noise).'
             )
-        for line in lines:
-            runner.logger.info(line)
+
+
+def describe_run(runner: Runner) -> list[str]:
+    """The data, the network and the size of the run, a line each."""
+    loader, world_size = runner.train_dataloader, get_world_size()
+    num_images = loader.batch_size * world_size
+    lines = []
+    if hasattr(loader.dataset, 'describe'):
+        lines.append(f'Data: {loader.dataset.describe()}')
+    parameters = sum(p.numel() for p in unwrapped(runner).denoiser.parameters())
+    lines.append(f'Network: {parameters:,} parameters.')
+    total = runner.max_iters * num_images
+    run = f'Run: {runner.max_iters:,} iterations of {num_images:,} images'
+    if world_size > 1:
+        run += f' ({loader.batch_size:,} on each of {world_size} devices)'
+    run += f', {total:,} images in all, {total / len(loader.dataset):,.1f} times the data set.'
+    accumulated = runner.optim_wrapper._accumulative_counts
+    if accumulated > 1:
+        run += f' The optimizer takes a step every {accumulated} iterations.'
+    if runner.iter > 0:
+        run += f' It goes on after iteration {runner.iter:,}.'
+    lines.append(run)
+    return lines
 
 
 def seconds_per_iteration(runner: Runner) -> float:
@@ -103,10 +105,14 @@ def seconds_per_iteration(runner: Runner) -> float:
                 weights = [p for p in model.parameters() if p.requires_grad]
                 torch.autograd.grad(loss, weights, allow_unused=True)
                 times.append(now(device) - start)
+                if sum(times) > PATIENCE:
+                    break
     finally:
         model.train(before[0])
         _, model.progress, model.loss_by_noise_level = before
-    return sum(times[1:]) / len(SHARES)
+    # The first one was not like the others, unless it is all there is.
+    counted = times[1:] or times
+    return sum(counted) / len(counted)
 
 
 def random_batch(model: ConsistencyModel, size: int, generator: torch.Generator) -> dict:

@@ -142,10 +142,22 @@ def test_says_where_a_resumed_run_goes_on(trainer, logged):
     assert not any(line.startswith('Duration') for line in lines)
 
 
+@pytest.mark.parametrize(
+    ('passes', 'expected'), [([30.0], 30.0), ([15.0, 8.0], 8.0), ([9.0, 2.0, 10.0], 6.0)]
+)
+def test_a_slow_device_is_not_asked_for_more(passes, expected, trainer, at_start, monkeypatch):
+    clock = iter([time for seconds in passes for time in (0.0, seconds)])
+    monkeypatch.setattr(run_summary_hook, 'now', lambda device: next(clock))
+    measured = at_start(seconds_per_iteration)
+    trainer('ict', measured, max_iters=1).train()
+    assert measured.seen == [expected]
+    assert next(clock, None) is None
+
+
 def test_times_what_is_left_of_the_run(trainer, monkeypatch):
     """Passes are timed at a sixth, a half and five sixths, and the first one does not count."""
     runner = trainer('ect', max_iters=60)
-    moments, clock = [], iter([0.0, 99.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0])
+    moments, clock = [], iter([0.0, 9.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0])
     monkeypatch.setattr(run_summary_hook, 'now', lambda device: next(clock))
     loss = type(runner.model).loss
 
