@@ -57,6 +57,18 @@ def parse_ema(text: str) -> str | float | None:
         ) from error
 
 
+def add_ema_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--ema auto|RATE|none``."""
+    parser.add_argument(
+        '--ema',
+        type=parse_ema,
+        default='auto',
+        metavar='auto|RATE|none',
+        help='which weights of a training run: the longest EMA (default), one such as 0.999, or '
+        'the online network',
+    )
+
+
 def parse_integers(text: str) -> tuple[int, ...]:
     """The type of options such as ``--ts 0,22,39``."""
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmagic_cm.apis import init_model, load_config
-from mmagic_cm.command_line import parse_ema
+from mmagic_cm.command_line import add_ema_argument
 from mmagic_cm.datasets.settings import merge_options
 from mmagic_cm.datasets.transforms import decode_image
 from mmagic_cm.editing import TASKS, edit_pictures
@@ -77,13 +77,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--guidance-scale', type=float, help="default: the config's")
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
-    parser.add_argument(
-        '--ema',
-        type=parse_ema,
-        default='auto',
-        metavar='auto|RATE|none',
-        help='which weights: the longest EMA (default), one such as 0.999, or the online network',
-    )
+    add_ema_argument(parser)
     parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
     parser.add_argument('--device', help='default: a GPU where there is one')
     parser.add_argument(

@@ -8,8 +8,8 @@ from mmagic_cm.apis import init_model, load_config
 from mmagic_cm.command_line import (
     LAUNCHERS,
     NameAndSettings,
+    add_ema_argument,
     join_processes,
-    parse_ema,
     parse_integers,
 )
 from mmagic_cm.datasets.settings import merge_options
@@ -56,13 +56,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--guidance-scale', type=float, help="default: the config's")
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
-    parser.add_argument(
-        '--ema',
-        type=parse_ema,
-        default='auto',
-        metavar='auto|RATE|none',
-        help='which weights: the longest EMA (default), one such as 0.999, or the online network',
-    )
+    add_ema_argument(parser)
     parser.add_argument('--seed', type=int, default=0, help='of the set of images')
     parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
     parser.add_argument('--columns', type=int, help='of a grid; default: as many as rows')

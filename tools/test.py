@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints import register_safe_loaders
-from mmagic_cm.command_line import parse_ema
+from mmagic_cm.command_line import add_ema_argument
 from mmagic_cm.datasets.settings import merge_options
 from mmagic_cm.errors import InputError, run_cli
 
@@ -22,13 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Judge a model by the metrics of its config')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='file of weights')
-    parser.add_argument(
-        '--ema',
-        type=parse_ema,
-        default='auto',
-        metavar='auto|RATE|none',
-        help='which weights: the longest EMA (default), one such as 0.999, or the online network',
-    )
+    add_ema_argument(parser)
     parser.add_argument('--work-dir', help='of the log; default: work_dirs/NAME_OF_CONFIG')
     parser.add_argument('--out', type=Path, help='write the figures here, as JSON')
     parser.add_argument(

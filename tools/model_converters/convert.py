@@ -6,7 +6,7 @@ from pathlib import Path
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints.conversion import Source, read_source
 from mmagic_cm.checkpoints.writing import write_openai
-from mmagic_cm.command_line import parse_ema
+from mmagic_cm.command_line import add_ema_argument
 from mmagic_cm.errors import InputError, run_cli
 
 SUFFIXES = {'ours': ('.safetensors', '.pth'), 'openai': ('.pt', '.pth')}
@@ -27,14 +27,7 @@ def parse_args() -> argparse.Namespace:
         '--config',
         help='config file or released name; default: what the source says about itself',
     )
-    parser.add_argument(
-        '--ema',
-        type=parse_ema,
-        default='auto',
-        metavar='auto|RATE|none',
-        help='which weights of a training run: the longest EMA (default), one such as 0.999, or '
-        'the online network',
-    )
+    add_ema_argument(parser)
     return parser.parse_args()
 
 

@@ -13,7 +13,7 @@ from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints.conversion import read_source
 from mmagic_cm.checkpoints.model_card import model_card
 from mmagic_cm.checkpoints.writing import FORMATS, content_hash
-from mmagic_cm.command_line import parse_ema
+from mmagic_cm.command_line import add_ema_argument
 from mmagic_cm.errors import InputError, run_cli
 
 
@@ -23,13 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('source', help='checkpoint of any layout')
     parser.add_argument('out', help='name of the published file, with or without its suffix')
     parser.add_argument('--format', choices=FORMATS, help='default: by the suffix, or safetensors')
-    parser.add_argument(
-        '--ema',
-        type=parse_ema,
-        default='auto',
-        metavar='auto|RATE|none',
-        help='the longest average (default), one such as 0.999, or the online network',
-    )
+    add_ema_argument(parser)
     parser.add_argument('--config', help='config file or released name; default: the one inside')
     parser.add_argument('--data', help='what it was trained on, for the card')
     parser.add_argument(
