@@ -7,7 +7,13 @@ import torch
 from mmengine.config import Config
 from mmengine.config.config import ConfigParsingError
 
-from .checkpoints import RELEASED, check_path, read_config_inside, register_safe_loaders
+from .checkpoints import (
+    RELEASED,
+    check_path,
+    read_config_inside,
+    register_safe_loaders,
+    sampling_part,
+)
 from .checkpoints.configs import SUFFIXES as CHECKPOINT_SUFFIXES
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
@@ -120,13 +126,7 @@ def init_model(
     if checkpoint is not None:
         check_path(checkpoint)
         _check_parameterization(checkpoint, config['model'])
-    # What only training needs would cost time and memory here (the target network, say).
-    model_config = {
-        key: value
-        for key, value in config['model'].items()
-        if key not in {'objective', 'teacher', 'init_from'}
-    }
-    model = MODELS.build(model_config)
+    model = MODELS.build(sampling_part(config['model']))
     if checkpoint is not None:
         model.load_weights(checkpoint, ema)
     model.precision = precision

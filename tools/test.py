@@ -8,13 +8,10 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.checkpoints import register_safe_loaders
+from mmagic_cm.checkpoints import register_safe_loaders, sampling_part
 from mmagic_cm.command_line import add_ema_argument
 from mmagic_cm.datasets.settings import merge_options
 from mmagic_cm.errors import InputError, run_cli
-
-# What only training needs: neither loaded nor kept in memory here.
-TRAINING_ONLY = ('objective', 'teacher', 'init_from')
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,7 +39,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
     merge_options(cfg, args.cfg_options)
     if cfg.get('test_evaluator') is None:
         raise InputError(f'{args.config} names no metrics: it has no test_evaluator.')
-    cfg.model = {key: value for key, value in cfg.model.items() if key not in TRAINING_ONLY}
+    cfg.model = sampling_part(cfg.model)
     cfg.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
     for name in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
         cfg[name] = None

@@ -55,13 +55,19 @@ def read_config_inside(path: str | Path) -> Config:
     return cfg
 
 
+def sampling_part(model: Mapping) -> dict[str, Any]:
+    """The config of a model without its training, which would cost time and memory."""
+    return {key: value for key, value in model.items() if key not in _TRAINING_ONLY}
+
+
 def sampling_config(cfg: Mapping) -> Config:
     """What sampling needs of a config."""
     if not isinstance(cfg.get('model'), Mapping):
         raise InputError("The config has no 'model'.")
-    model = {key: value for key, value in cfg['model'].items() if key not in _TRAINING_ONLY}
     scope = dict(imports=['mmagic_cm'], allow_failed_imports=False)
-    return Config(dict(default_scope='mmagic_cm', custom_imports=scope, model=model))
+    return Config(
+        dict(default_scope='mmagic_cm', custom_imports=scope, model=sampling_part(cfg['model']))
+    )
 
 
 def refuse_foreign_names(cfg: Mapping, path: str | Path) -> None:
