@@ -96,7 +96,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(STALE)
 	    $$python -m venv --clear .venv; \
 	fi
 	@echo 'Installing the tested set into .venv: about 7 GB, a few minutes.'
-	@$(PIP) install -q -c $(CONSTRAINTS) -e '.[mmagic,dev]'
+	@$(PIP) install -q -c $(CONSTRAINTS) -e '.[mmagic,eval,web,docs,dev]'
 # Three OpenCV distributions come in, all unpack into cv2/, and the last one wins. Only the headless
 # one loads on a machine without libGL (servers, containers), so it goes last, on every machine.
 	@$(PIP) install -q -c $(CONSTRAINTS) --no-deps --force-reinstall opencv-python-headless

@@ -108,6 +108,7 @@ CURRICULA = _own('curriculum', 'diffusion.schedules')
 WEIGHTINGS = _own('weighting', 'diffusion.weightings')
 DISTANCES = _own('distance', 'diffusion.distances', 'models.perceptual')
 PARAMETERIZATIONS = _own('parameterization', 'models.denoiser')
+FEATURE_EXTRACTORS = _own('feature extractor', 'evaluation.features')
 
 
 def resolve(registry: Registry, spec: str | dict | Callable) -> Any:

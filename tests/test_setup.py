@@ -77,7 +77,7 @@ def test_make_targets_set_up_first_and_run_their_command(target, expected):
     # `-W pyproject.toml`: as if it had just changed, so that the set-up is out of date.
     done = make('-n', '-W', 'pyproject.toml', target)
     assert done.returncode == 0, done.stderr
-    install = done.stdout.find("install -q -c requirements/constraints.txt -e '.[mmagic,dev]'")
+    install = done.stdout.find("install -q -c requirements/constraints.txt -e '.[mmagic,eval,web,docs,dev]'")
     assert 0 <= install < done.stdout.find(expected), done.stdout
 
 
