@@ -1,11 +1,13 @@
 """Two calls for those who only want pictures: ``init_model`` and ``generate``."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.config.config import ConfigParsingError
+from mmengine.logging import print_log
 
 from .checkpoints import (
     RELEASED,
@@ -85,6 +87,7 @@ def init_model(
     device: str | torch.device | None = None,
     precision: str = 'fp32',
     ema: str | float | None = 'auto',
+    compile: bool | str = False,
 ) -> ConsistencyModel:
     """Build a model for sampling.
 
@@ -95,10 +98,12 @@ def init_model(
             :func:`~mmagic_cm.checkpoints.read_checkpoint`; 'auto' for the config's own
             (``load_from``); None for fresh weights, which draw nothing but smooth noise.
         device: Default: a GPU where there is one, else the CPU.
-        precision: 'fp32', 'bf16' or 'fp16' (GPU): what the network computes in. Noise levels and
-            scalings stay in fp32.
+        precision: 'fp32', 'bf16' or 'fp16' (GPU): what the network computes in, and keeps its
+            weights in. Noise levels, scalings and embeddings stay in fp32.
         ema: Which weights of a training checkpoint: 'auto' (the longest EMA that there is), a rate
             such as 0.999, or None (the online network).
+        compile: Let torch.compile make one graph of the network, at the first image (a minute and
+            more); or a mode of torch.compile: 'reduce-overhead' records CUDA graphs.
 
     Returns:
         The model, in eval mode on the device.
@@ -119,6 +124,8 @@ def init_model(
         raise InputError(f'Unknown precision {precision!r}.{closest(precision, PRECISIONS)}')
     if precision == 'fp16' and device.type == 'cpu':
         raise InputError("precision 'fp16' needs a GPU; on a CPU take 'bf16' or 'fp32'.")
+    if precision == 'bf16':
+        _warn_of_slow_bf16(device)
     if checkpoint == 'auto':
         checkpoint = config.get('load_from')
         if checkpoint is None:
@@ -126,11 +133,44 @@ def init_model(
     if checkpoint is not None:
         check_path(checkpoint)
         _check_parameterization(checkpoint, config['model'])
-    model = MODELS.build(sampling_part(config['model']))
-    if checkpoint is not None:
-        model.load_weights(checkpoint, ema)
+    model = sampling_part(config['model'])
+    model = MODELS.build(model) if checkpoint is None else _build(model, checkpoint, ema)
     model.precision = precision
-    return model.to(device, memory_format=torch.channels_last).eval()
+    network = model.denoiser.network
+    if precision != 'fp32' and hasattr(network, 'cast'):
+        network.cast(PRECISIONS[precision])
+    for tensor in (*model.parameters(), *model.buffers()):
+        # One after the other out of the file, which somebody may write anew.
+        tensor.data = tensor.data.clone()
+    model.to(device, memory_format=torch.channels_last).eval()
+    if compile:
+        network.compile(fullgraph=True, mode=compile if isinstance(compile, str) else None)
+    return model
+
+
+def _build(model: dict, checkpoint: str | Path, ema: str | float | None) -> ConsistencyModel:
+    """A model whose float32 parameters are those of a file, mapped into memory."""
+    # Not drawing weights that are replaced at once: seconds, and gigabytes, of a large network.
+    with torch.device('meta'):
+        built = MODELS.build(model)
+    built.load_weights(checkpoint, ema, assign=True)
+    if any(tensor.is_meta for tensor in (*built.parameters(), *built.buffers())):
+        # A network of the user's, with tensors of its own that no file holds.
+        built = MODELS.build(model)
+        built.load_weights(checkpoint, ema)
+    return built.float()
+
+
+def _warn_of_slow_bf16(device: torch.device) -> None:
+    # torch < 2.10 does not tell.
+    capabilities = getattr(torch.cpu, 'get_capabilities', dict)()
+    fast = [known for name, known in capabilities.items() if 'bf16' in name]
+    if device.type == 'cpu' and fast and not any(fast):
+        print_log(
+            'This processor has no bfloat16 arithmetic: bf16 is emulated, and slower than fp32.',
+            'current',
+            logging.WARNING,
+        )
 
 
 def generate(

@@ -1,14 +1,15 @@
 """The one sampling loop: batches, labels, seeds."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from .diffusion.noise import derive_seed
+from .diffusion.noise import PerSampleNoise, derive_seed
 from .diffusion.samplers import DiffusionSampler
+from .diffusion.trajectories import Noise
 from .errors import InputError
 from .models.consistency_model import ConsistencyModel
 from .models.data_preprocessor import check_labels
@@ -99,11 +100,14 @@ def iter_samples(
     seed: int = 0,
     batch_size: int = 64,
     progress: bool = False,
+    noise: Callable[[int, Sequence[int]], Noise] = PerSampleNoise,
+    dropout: bool = False,
 ) -> Iterator[torch.Tensor]:
     """Draw images batch by batch.
 
     Image i depends on (seed, i, its label) alone: not on the batch size, the device type (to one
-    grey level), or the number of processes, each of which takes its own ``indices``.
+    grey level), or the number of processes, each of which takes its own ``indices``. With another
+    ``noise`` or ``dropout`` it depends on its batch, too.
 
     Args:
         model: What to sample from.
@@ -113,6 +117,8 @@ def iter_samples(
         seed: Of the set of images.
         batch_size: Images at a time.
         progress: Show a bar.
+        noise: One stream an image, or one a batch, see :meth:`ConsistencyModel.sample`.
+        dropout: Keep dropout, see :meth:`ConsistencyModel.sample`.
 
     Yields:
         uint8 (n, C, H, W) on the device of the model, in the order of ``indices``.
@@ -127,7 +133,10 @@ def iter_samples(
         for begin in range(0, len(indices), batch_size):
             batch = slice(begin, begin + batch_size)
             of_batch = None if labels is None else labels[batch]
-            images = model.sample(indices[batch], of_batch, sampler, seed, progress and single)
+            shown = progress and single
+            images = model.sample(
+                indices[batch], of_batch, sampler, seed, shown, noise=noise, dropout=dropout
+            )
             yield images
             bar.update(len(images))
 
@@ -140,8 +149,12 @@ def draw_images(
     seed: int = 0,
     batch_size: int = 64,
     progress: bool = False,
+    noise: Callable[[int, Sequence[int]], Noise] = PerSampleNoise,
+    dropout: bool = False,
 ) -> np.ndarray:
     """All images of :func:`iter_samples` as uint8 (N, H, W, C)."""
-    batches = iter_samples(model, indices, labels, sampler, seed, batch_size, progress)
+    batches = iter_samples(
+        model, indices, labels, sampler, seed, batch_size, progress, noise, dropout
+    )
     images = torch.cat([batch.cpu() for batch in batches])
     return np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())

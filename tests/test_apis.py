@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine import Config
+from torch import nn
 
 from mmagic_cm.apis import generate, init_model, load_config
 from mmagic_cm.diffusion.samplers import HeunSampler, OnestepSampler
 from mmagic_cm.errors import InputError
+from mmagic_cm.registry import MODELS
 
 
 @pytest.fixture
@@ -248,3 +250,94 @@ def test_bfloat16_from_init_model(config, build_model, tmp_path):
     off = abs(exact - rough)
     assert 0 < off.max() < 16
     assert off.mean() < 2
+
+
+def test_bfloat16_keeps_the_weights_in_bfloat16_and_the_embedding_in_float32(
+    config, build_model, tmp_path
+):
+    torch.save(build_model().state_dict(), tmp_path / 'weights.pth')
+    model = init_model(config, tmp_path / 'weights.pth', 'cpu', 'bf16')
+    network = model.denoiser.network
+    assert network.dtype is torch.bfloat16
+    kinds = {name.split('.')[0]: weight.dtype for name, weight in network.named_parameters()}
+    kept = {name for name, kind in kinds.items() if kind is torch.float32}
+    assert kept == {'time_embed', 'label_emb'}
+    with model.sampling_denoiser():
+        assert not torch.is_autocast_enabled('cpu')
+    assert model.denoiser(torch.zeros(1, 1, 8, 8), torch.ones(1), torch.zeros(1).long()).dtype is (
+        torch.float32
+    )
+
+
+def test_weights_of_any_type_are_taken_in_full_precision(config, build_model, tmp_path):
+    weights = build_model().state_dict()
+    torch.save({name: weight.half() for name, weight in weights.items()}, tmp_path / 'half.pth')
+    model = init_model(config, tmp_path / 'half.pth', 'cpu')
+    for name, weight in model.state_dict().items():
+        assert weight.dtype is torch.float32
+        assert torch.equal(weight, weights[name].half().float())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_model_outlives_the_file_that_it_came_from(config, build_model, tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(build_model().state_dict(), path)
+    model = init_model(config, path, 'cpu')
+    before = generate(model, 2)[0]
+    path.write_bytes(b'')  # A mapped file that shrinks kills those who read on.
+    assert np.array_equal(generate(model, 2)[0], before)
+
+
+def test_a_network_with_tensors_of_its_own(build_model, tmp_path):
+    class Shifted(nn.Module):
+        num_classes, in_channels, image_size = None, 1, 8
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(1, 1, 1)
+            self.register_buffer('shift', torch.tensor(0.25), persistent=False)
+
+        def forward(self, x, timesteps):
+            return self.layer(x) + self.shift
+
+    MODELS.register_module('ShiftedForATest', module=Shifted)
+    try:
+        denoiser = dict(type='KarrasDenoiser', network=dict(type='ShiftedForATest'))
+        config = dict(model=dict(type='ConsistencyModel', denoiser=denoiser))
+        trained = MODELS.build(config['model'])
+        torch.save(trained.state_dict(), tmp_path / 'weights.pth')
+        model = init_model(config, tmp_path / 'weights.pth', 'cpu')
+    finally:
+        MODELS.module_dict.pop('ShiftedForATest')
+    assert model.denoiser.network.shift == 0.25
+    assert torch.equal(model.denoiser.network.layer.weight, trained.denoiser.network.layer.weight)
+
+
+@pytest.mark.parametrize('has_bf16', [True, False])
+def test_slow_bfloat16_is_said(has_bf16, config, monkeypatch, caplog):
+    capabilities = {'avx512_bf16': False, 'amx_bf16': has_bf16, 'avx2': True}
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: capabilities, raising=False)
+    warnings = []
+    monkeypatch.setattr('mmagic_cm.apis.print_log', lambda text, *rest: warnings.append(text))
+    init_model(config, device='cpu', precision='bf16')
+    init_model(config, device='cpu')
+    assert len(warnings) == (0 if has_bf16 else 1)
+
+
+def test_compiled_images_are_the_same(config, build_model, tmp_path, monkeypatch):
+    compile = nn.Module.compile
+
+    def without_generating_code(module, **settings):
+        assert settings == dict(fullgraph=True, mode=None)
+        compile(module, **settings, backend='aot_eager')  # The code takes minutes to compile.
+
+    monkeypatch.setattr(nn.Module, 'compile', without_generating_code)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    torch.save(build_model().state_dict(), tmp_path / 'weights.pth')
+    models = [init_model(config, tmp_path / 'weights.pth', 'cpu', compile=c) for c in (False, True)]
+    sampler = dict(type='MultistepSampler', sigmas=(80.0, 2.0))
+    eager, compiled = (generate(m, 10, sampler=sampler, batch_size=4)[0] for m in models)
+    assert abs(eager.astype(int) - compiled.astype(int)).max() <= 1
+    # One graph for batches of 4, and one for all other sizes.
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 2

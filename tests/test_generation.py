@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmagic_cm.diffusion.noise import BatchNoise
 from mmagic_cm.diffusion.samplers import HeunSampler, MultistepSampler
 from mmagic_cm.errors import InputError
 from mmagic_cm.generation import choose_labels, draw_images, iter_samples
@@ -185,6 +186,36 @@ def test_draw_images(model):
     assert found.flags['C_CONTIGUOUS']
     batches = torch.cat(list(iter_samples(model, range(5), labels, batch_size=2)))
     assert np.array_equal(found, batches.permute(0, 2, 3, 1))
+
+
+def test_one_noise_stream_for_the_batch(unconditional):
+    spy = StartSpy()
+    draw_images(unconditional, range(3), sampler=spy, seed=1, noise=BatchNoise)
+    noise = BatchNoise(1, range(3))
+    like = torch.empty(3, 1, 8, 8)
+    assert torch.equal(spy.starts[0], noise(like) * 80.0)
+    assert torch.equal(spy.later[0], noise(like))
+
+
+def test_dropout_that_is_kept_comes_from_the_seed(build_model):
+    model = build_model(dict(num_classes=None, dropout=0.5))
+    heun = HeunSampler(num_steps=2)
+    plain = draw_images(model, range(4), sampler=heun)
+    state = torch.get_rng_state()
+    kept, again, other = (
+        draw_images(model, range(4), sampler=heun, seed=seed, dropout=True) for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(kept, again)
+    assert not np.array_equal(kept, plain)
+    assert not np.array_equal(kept, other)
+    assert not any(module.training for module in model.denoiser.modules())
+    assert np.array_equal(draw_images(model, range(4), sampler=heun), plain)
+
+
+def test_dropout_where_there_is_none(unconditional):
+    with pytest.raises(InputError, match='This network has no dropout'):
+        draw_images(unconditional, range(1), dropout=True)
 
 
 def test_the_models_own_sampler_is_the_default(model):

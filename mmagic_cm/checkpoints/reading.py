@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ _ALLOWED = [
 ]
 
 
-def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
+def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) -> dict:
     """Read weights; every loader of this package and, through it, of MMEngine ends here.
 
     Args:
@@ -60,6 +61,8 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
             ``.safetensors``; a folder of a diffusers pipeline or of its UNet2DModel, or the file
             of weights in it; a released name, which means its file in the cache; an http address.
         map_location: As of :func:`torch.load`; 'meta' for names and shapes alone.
+        mmap: Map the file into memory, so that only what is used is read. For those who copy at
+            once what they need: who writes the file anew kills the process that has it mapped.
 
     Returns:
         The dictionary in the file. For a ``.safetensors`` ``dict(state_dict=..., meta=...)``,
@@ -74,8 +77,10 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
     path = find_checkpoint(path)
     if path.is_dir():
         path = _weights_in(path)
-    read = _read_safetensors if _is_safetensors(path) else _read_pickle
-    checkpoint = read(path, map_location)
+    if _is_safetensors(path):
+        checkpoint = _read_safetensors(path, map_location)
+    else:
+        checkpoint = _read_pickle(path, map_location, mmap)
     _check_entries(path, checkpoint)
     weights = checkpoint.get('state_dict', checkpoint)
     if is_diffusers(weights) and (path.parent / 'config.json').is_file():
@@ -140,10 +145,15 @@ def _read_safetensors(path: Path, map_location: Any) -> dict:
     return dict(state_dict=OrderedDict(weights), meta=meta if isinstance(meta, dict) else {})
 
 
-def _read_pickle(path: Path, map_location: Any) -> dict:
+def _read_pickle(path: Path, map_location: Any, mmap: bool) -> dict:
     try:
         with torch.serialization.safe_globals(_ALLOWED):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+            checkpoint = torch.load(
+                path,
+                map_location=map_location,
+                weights_only=True,
+                mmap=mmap and zipfile.is_zipfile(path),
+            )
     except pickle.UnpicklingError as error:
         reason = str(error).split('WeightsUnpickler error: ')[-1].strip().split('\n')[0]
         raise InputError(

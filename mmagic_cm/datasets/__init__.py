@@ -5,6 +5,7 @@ from .cifar import CIFAR10
 from .digits import DigitsDataset
 from .image_folder import ImageFolder, ImageNet
 from .lsun import LSUN, LMDBImages
+from .sample_numbers import SampleNumbers
 from .samplers import ResumableSampler
 from .settings import fill_num_classes, merge_options
 from .transforms import BadImageError, CenterCrop, LoadImage, PackImage, RandomFlip
@@ -23,6 +24,7 @@ __all__ = [
     'PackImage',
     'RandomFlip',
     'ResumableSampler',
+    'SampleNumbers',
     'fill_num_classes',
     'merge_options',
 ]

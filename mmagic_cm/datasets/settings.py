@@ -7,6 +7,7 @@ from mmengine.config import Config
 from ..registry import DATASETS
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+EVALUATORS = ('val_evaluator', 'test_evaluator')
 
 
 def merge_options(cfg: Config, options: dict[str, Any]) -> None:
@@ -22,10 +23,17 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> None:
     before = cfg.get('data_root')
     cfg.merge_from_dict(options)
     after = cfg.get('data_root')
-    for name in LOADERS:
-        dataset = (cfg.get(name) or {}).get('dataset')
+    datasets = [(cfg.get(name) or {}).get('dataset') for name in LOADERS]
+    datasets += [_of_reference(cfg.get(name)) for name in EVALUATORS]
+    for dataset in datasets:
         if after != before and dataset is not None and dataset.get('data_root') == before:
             dataset.data_root = after
+
+
+def _of_reference(evaluator: Any) -> dict | None:
+    """The data set that an evaluator compares with, where its reference is one."""
+    reference = evaluator.get('reference') if isinstance(evaluator, dict) else None
+    return reference.get('dataset') if isinstance(reference, dict) else None
 
 
 def fill_num_classes(cfg: Config) -> None:

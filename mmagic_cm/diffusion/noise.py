@@ -1,4 +1,4 @@
-"""Random draws with an owner: seeds derived from keys, one noise stream a sample."""
+"""Random draws with an owner: seeds derived from keys, one noise stream a sample or a batch."""
 
 import contextlib
 import hashlib
@@ -18,6 +18,13 @@ def derive_seed(*keys: int | str) -> int:
     plain = tuple(key if isinstance(key, str) else int(key) for key in keys)
     digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'little') >> 1  # torch takes 63 bits everywhere
+
+
+def to_device(noise: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy from the host; to a GPU out of pinned memory, so that the host does not wait for it."""
+    if device.type == 'cuda':
+        noise = noise.pin_memory()
+    return noise.to(device, non_blocking=True)
 
 
 class PerSampleNoise:
@@ -40,7 +47,27 @@ class PerSampleNoise:
     def __call__(self, like: torch.Tensor) -> torch.Tensor:
         """The next draw of each stream: float32, the shape and device of ``like`` (N, ...)."""
         draws = [torch.randn(like.shape[1:], generator=g) for g in self._generators]
-        return torch.stack(draws).to(like.device)
+        return to_device(torch.stack(draws), like.device)
+
+
+class BatchNoise:
+    """Standard normal noise of one stream for the whole batch, as most codebases draw it.
+
+    The stream is made on the CPU and depends on ``seed`` and the first of ``indices``: images
+    change with the size of their batch.
+
+    Args:
+        seed: Of the whole set of images.
+        indices: The number of each sample in the set, (N,).
+    """
+
+    def __init__(self, seed: int, indices: Sequence[int]) -> None:
+        first = int(indices[0]) if len(indices) else 0
+        self._generator = torch.Generator().manual_seed(derive_seed(seed, first, 'batch noise'))
+
+    def __call__(self, like: torch.Tensor) -> torch.Tensor:
+        """The next draw: float32, the shape and device of ``like`` (N, ...)."""
+        return to_device(torch.randn(like.shape, generator=self._generator), like.device)
 
 
 @contextlib.contextmanager

@@ -153,6 +153,10 @@ class MultistepSampler(DiffusionSampler):
         self.clip_denoised = clip_denoised
         self.num_evaluations = len(sigmas)
 
+    def __repr__(self) -> str:
+        levels = ', '.join(f'{sigma:.4g}' for sigma in self.sigmas)
+        return f'MultistepSampler(sigmas=({levels}))'
+
     @staticmethod
     def _levels_of(ts: Sequence[int], grid: torch.Tensor) -> list[float]:
         integers = isinstance(ts, Sequence) and all(isinstance(t, int) for t in ts)

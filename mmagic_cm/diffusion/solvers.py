@@ -13,7 +13,10 @@ Level = float | torch.Tensor
 
 def per_sample(level: Level, x: torch.Tensor) -> torch.Tensor:
     """A level as (N,), on the device of x."""
-    return torch.as_tensor(level, dtype=torch.float32, device=x.device).expand(len(x))
+    if isinstance(level, torch.Tensor):
+        return level.to(x.device, torch.float32).expand(len(x))
+    # Filled on the device: a copy of a number from the host would wait for it.
+    return x.new_full((len(x),), level, dtype=torch.float32)
 
 
 def expand(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..diffusion.guidance import drop_labels, guided
 from ..diffusion.noise import PerSampleNoise, derive_seed, seeded_globals
 from ..diffusion.samplers import DiffusionSampler
 from ..diffusion.solvers import per_sample
+from ..diffusion.trajectories import Noise
 from ..errors import InputError
 from ..images import to_uint8
 from ..registry import DIFFUSION_SAMPLERS, MODELS, resolve
@@ -70,6 +71,7 @@ class ConsistencyModel(BaseModel):
         sampler: The default sampler.
         guidance_scale: As given; may be set at any time.
         precision: 'fp32', 'bf16' or 'fp16': what the network samples in.
+        sampling_seed: Of the set of images that ``mode='predict'`` draws from; may be set.
         progress: Set before each iteration by ``CurriculumHook``.
         loss_by_noise_level: Read by ``TrainingInfoHook``.
     """
@@ -105,6 +107,7 @@ class ConsistencyModel(BaseModel):
         self.label_dropout = label_dropout
         self.guidance_scale = guidance_scale
         self.precision = 'fp32'
+        self.sampling_seed = 0
         self.progress: TrainingProgress | None = None
         self.loss_by_noise_level = LossByNoiseLevel()
         self.target = None
@@ -175,15 +178,23 @@ class ConsistencyModel(BaseModel):
             part._apply(fn)
         return super()._apply(fn, recurse)
 
-    def load_weights(self, path: str | Path, ema: str | float | None = 'auto') -> None:
-        """Load a checkpoint file; ``ema`` as :func:`~mmagic_cm.checkpoints.select_weights` has it.
+    def load_weights(
+        self, path: str | Path, ema: str | float | None = 'auto', assign: bool = False
+    ) -> None:
+        """Load a checkpoint file.
+
+        Args:
+            path: The file.
+            ema: As :func:`~mmagic_cm.checkpoints.select_weights` has it.
+            assign: Let the file's tensors, whatever their type, become the parameters, instead of
+                copying them into those that are there. They are mapped from the file: copy them.
 
         Raises:
             InputError: The file cannot be read or does not fit; nothing is loaded then.
         """
-        weights = select_weights(read_checkpoint(path), ema)
+        weights = select_weights(read_checkpoint(path, mmap=True), ema)
         try:
-            self.load_state_dict(weights)
+            self.load_state_dict(weights, assign=assign)
         except InputError as error:
             raise InputError(f'{path}: {error}') from error
 
@@ -198,7 +209,7 @@ class ConsistencyModel(BaseModel):
 
     def forward(
         self,
-        inputs: torch.Tensor,
+        inputs: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         indices: Sequence[int] | None = None,
         mode: str = 'tensor',
@@ -206,13 +217,16 @@ class ConsistencyModel(BaseModel):
         """MMEngine's three modes.
 
         Args:
-            inputs: float32 (N, C, H, W) in [-1, 1], from the data preprocessor.
+            inputs: float32 (N, C, H, W) in [-1, 1], from the data preprocessor; not needed to
+                predict where there are ``indices``.
             labels: int64 (N,) of a conditional network.
             indices: Numbers of the images to draw, for ``mode='predict'``; default 0 .. N - 1.
-            mode: 'loss' (one training step's losses), 'predict' (draw as many images as
-                ``inputs`` holds, of these labels), 'tensor' (denoise ``inputs`` once, at
-                ``sampler.sigma_max``).
+            mode: 'loss' (one training step's losses), 'predict' (draw the images of these numbers,
+                or as many as ``inputs`` holds, of these labels), 'tensor' (denoise ``inputs``
+                once, at ``sampler.sigma_max``).
         """
+        if inputs is None and (mode != 'predict' or indices is None):
+            raise InputError(f'mode={mode!r} needs inputs; only predicting does with indices.')
         if mode == 'loss':
             return self.loss(inputs, labels)
         if mode == 'predict':
@@ -253,12 +267,12 @@ class ConsistencyModel(BaseModel):
             return denoiser(x, sigma, labels)
 
     def predict(self, indices: Sequence[int], labels: torch.Tensor | None) -> list[BaseDataElement]:
-        """Draw images with the default sampler and seed 0.
+        """Draw images with the default sampler and ``sampling_seed``.
 
         Returns:
             One element an image: ``image`` uint8 (C, H, W), and ``label`` of a conditional model.
         """
-        images = self.sample(indices, labels)
+        images = self.sample(indices, labels, seed=self.sampling_seed)
         labels = [None] * len(images) if labels is None else labels.tolist()
         return [
             BaseDataElement(image=image)
@@ -275,6 +289,8 @@ class ConsistencyModel(BaseModel):
         sampler: DiffusionSampler | None = None,
         seed: int = 0,
         progress: bool = False,
+        noise: Callable[[int, Sequence[int]], Noise] = PerSampleNoise,
+        dropout: bool = False,
     ) -> torch.Tensor:
         """Draw one batch of images.
 
@@ -284,43 +300,60 @@ class ConsistencyModel(BaseModel):
             sampler: Default: the model's own.
             seed: Of the set of images.
             progress: Show a bar over the steps.
+            noise: Makes the noise of the batch from ``seed`` and ``indices``: one stream an image,
+                or :class:`~mmagic_cm.diffusion.noise.BatchNoise`.
+            dropout: Keep dropout as in training, with masks from ``seed`` and the first of
+                ``indices``. Like ``BatchNoise`` it makes images depend on their batch.
 
         Returns:
             uint8 (N, C, H, W), on the device of the model.
+
+        Raises:
+            InputError: ``dropout`` of a network that has none.
         """
         sampler = sampler or self.sampler
-        noise = PerSampleNoise(seed, indices)
-        start = noise(torch.empty(len(indices), *self.image_shape, device=self.device))
+        draw = noise(seed, indices)
+        start = draw(torch.empty(len(indices), *self.image_shape, device=self.device))
         if labels is not None:
             labels = labels.to(self.device)
-        with self.sampling_denoiser() as denoiser:
+        masks = derive_seed(seed, indices[0], 'dropout') if dropout else None
+        with self.sampling_denoiser(masks) as denoiser:
             images = sampler(
                 lambda x, sigma: denoiser(x, sigma, labels),
                 start * sampler.sigma_max,
-                noise,
+                draw,
                 progress,
             )
         return to_uint8(images)
 
     @contextmanager
-    def sampling_denoiser(self) -> Iterator[Callable]:
+    def sampling_denoiser(self, dropout_seed: int | None = None) -> Iterator[Callable]:
         """D(x, sigma, labels) with its guidance, in ``precision`` and without dropout.
 
         Afterwards the denoiser is in the mode that it was in.
 
+        Args:
+            dropout_seed: Keep dropout, with masks from this seed.
+
         Raises:
-            InputError: There is a ``guidance_scale``, and the network does not know "no class".
+            InputError: There is a ``guidance_scale``, and the network does not know "no class"; or
+                a ``dropout_seed``, and it has no dropout.
         """
+        if dropout_seed is not None and not self._has_dropout:
+            raise InputError('This network has no dropout that could be kept.')
         denoiser = self.denoiser
         if self.guidance_scale is not None:
             if not self.null_class:
                 raise InputError('guidance_scale needs null_class=True in the network.')
             denoiser = guided(denoiser, self.guidance_scale)
         dtype = PRECISIONS[self.precision]
+        # A network whose weights have that type needs no casts around every layer.
+        casts = dtype is not None and getattr(self.denoiser.network, 'dtype', None) is not dtype
         training = self.denoiser.training
-        self.denoiser.eval()
+        self.denoiser.train(dropout_seed is not None)
+        masks = nullcontext() if dropout_seed is None else seeded_globals(dropout_seed, self.device)
         try:
-            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            with torch.autocast(self.device.type, dtype=dtype, enabled=casts), masks:
                 yield denoiser
         finally:
             self.denoiser.train(training)

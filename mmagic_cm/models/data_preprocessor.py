@@ -39,13 +39,22 @@ class DataPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: ``inputs`` uint8 (N, C, H, W), or a list of (C, H, W); ``labels`` int64 (N,) or a
-                list of numbers; ``indices``, the numbers of the images in their data set.
+                list of numbers; ``indices``, the numbers of the images in their data set. To draw,
+                ``indices`` without ``inputs`` will do.
             training: Leave out ``indices``, which say what validation is to draw.
 
         Returns:
             ``inputs`` float32 (N, C, H, W) in [-1, 1], ``labels`` int64 (N,) or None, and
             ``indices`` as given.
         """
+        if 'inputs' not in data:
+            if training or 'indices' not in data:
+                raise InputError(
+                    'The data set gives no inputs: training needs images, and drawing needs at '
+                    'least their numbers (indices).'
+                )
+            labels = self.cast_data(dict(labels=self._check_labels(data.get('labels'))))
+            return dict(labels, indices=data['indices'])
         inputs = data['inputs']
         if not torch.is_tensor(inputs):
             inputs = torch.stack(list(inputs))

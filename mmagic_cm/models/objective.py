@@ -7,6 +7,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -102,10 +103,13 @@ class Objective(ABC):
             if hasattr(network, 'fetch'):
                 network.fetch()
 
-    def grid(self, step: int, total_steps: int) -> torch.Tensor:
+    def grid(self, step: int, total_steps: int, device: torch.device | str = 'cpu') -> torch.Tensor:
         """The noise levels (num_scales,) that the curriculum visits at this step."""
-        _, num_scales = self.curriculum(step, total_steps)
-        return karras_sigmas(num_scales, self.sigma_min, self.sigma_max, self.rho)
+        return self._karras_sigmas(self.curriculum(step, total_steps)[1], device)
+
+    def _karras_sigmas(self, num_scales: int, device: torch.device | str) -> torch.Tensor:
+        # Several times a step, and the same for thousands of them: made and copied once.
+        return _levels(num_scales, self.sigma_min, self.sigma_max, self.rho, torch.device(device))
 
     def target_ema(self, step: int, total_steps: int) -> float:
         """The rate mu by which the target network follows; 0 copies the online network."""
@@ -129,7 +133,7 @@ class Objective(ABC):
         if 'sigmas' in draw:
             return draw['sigmas']
         indices = draw['indices']
-        return self.grid(step, total_steps).to(indices.device)[indices]
+        return self.grid(step, total_steps, indices.device)[indices]
 
     def __call__(
         self,
@@ -176,10 +180,12 @@ class Objective(ABC):
             guidance=draw.get('guidance'),
         )
         sigma = batch.sigma
-        with torch.no_grad():
+        with torch.inference_mode():
             next_sigma, reference = self._reference(
                 batch, online if target is None else target, teacher
             )
+        # What was made in inference mode cannot be kept for the backward pass; copies can.
+        next_sigma, reference = next_sigma.clone(), reference.clone()
         losses = self.distance(online(batch.at(sigma), sigma, labels), reference)
         return losses * self.weighting(sigma, next_sigma, self.sigma_data)
 
@@ -194,6 +200,12 @@ class Objective(ABC):
         self, batch: Batch, target: Denoiser, teacher: Denoiser | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the online output is compared with: images, after their noise level (N,)."""
+
+
+@lru_cache(maxsize=8)
+def _levels(n: int, low: float, high: float, rho: float, device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):
+        return karras_sigmas(n, low, high, rho).to(device)
 
 
 def check_roles(objective: Objective, target: Denoiser | None, teacher: Denoiser | None) -> None:

@@ -12,7 +12,6 @@ from ..diffusion.schedules import (
     FixedCurriculum,
     GrowingCurriculum,
     HalvingCurriculum,
-    karras_sigmas,
 )
 from ..diffusion.solvers import euler_step, expand, heun_step
 from ..diffusion.weightings import discrete_lognormal_probs, lognormal_sigmas
@@ -60,7 +59,7 @@ class PairObjective(Objective):
         return dict(indices=indices)
 
     def _reference(self, batch, target, teacher):
-        grid = self.grid(batch.step, batch.total_steps).to(batch.x0.device)
+        grid = self.grid(batch.step, batch.total_steps, batch.x0.device)
         next_sigma = grid[batch.indices + 1]
         x_next = self._previous_point(batch, next_sigma, teacher)
         return next_sigma, target(x_next, next_sigma, batch.labels)
@@ -170,8 +169,8 @@ class ImprovedConsistencyTraining(PairObjective):
         self.p_std = p_std
 
     def _draw_levels(self, x0, step, total_steps, generator):
-        probs = discrete_lognormal_probs(self.grid(step, total_steps), self.p_mean, self.p_std)
-        probs = probs.to(x0.device)
+        grid = self.grid(step, total_steps, x0.device)
+        probs = discrete_lognormal_probs(grid, self.p_mean, self.p_std)
         return dict(indices=probs.multinomial(len(x0), replacement=True, generator=generator))
 
 
@@ -256,13 +255,14 @@ class ProgressiveDistillation(Objective):
         curriculum = curriculum or HalvingCurriculum(start_scales=4096, steps_per_stage=50000)
         super().__init__(distance, weighting, curriculum, **settings)
 
-    def grid(self, step, total_steps):
+    def grid(self, step, total_steps, device='cpu'):
         """The levels (N + 1,) between which the student takes its N steps."""
-        return self._grid_with_midpoints(step, total_steps)[::2]
+        return self._grid_with_midpoints(step, total_steps, device)[::2]
 
-    def _grid_with_midpoints(self, step: int, total_steps: int) -> torch.Tensor:
-        num_steps = self.curriculum(step, total_steps)[1]
-        return karras_sigmas(2 * num_steps + 1, self.sigma_min, self.sigma_max, self.rho)
+    def _grid_with_midpoints(
+        self, step: int, total_steps: int, device: torch.device | str
+    ) -> torch.Tensor:
+        return self._karras_sigmas(2 * self.curriculum(step, total_steps)[1] + 1, device)
 
     def _draw_levels(self, x0, step, total_steps, generator):
         num_steps = self.curriculum(step, total_steps)[1]
@@ -270,7 +270,7 @@ class ProgressiveDistillation(Objective):
         return dict(indices=indices)
 
     def _reference(self, batch, target, teacher):
-        grid = self._grid_with_midpoints(batch.step, batch.total_steps).to(batch.x0.device)
+        grid = self._grid_with_midpoints(batch.step, batch.total_steps, batch.x0.device)
         sigma = batch.sigma
         middle, end = grid[2 * batch.indices + 1], grid[2 * batch.indices + 2]
 

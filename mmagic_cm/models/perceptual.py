@@ -23,9 +23,9 @@ _SMALLEST = 16
 class LPIPS(nn.Module):
     """Squared distances of unit-length VGG16 features, weighted, and summed over five layers.
 
-    Frozen, always in evaluation mode, and in float32 whatever the autocast; gradients flow to the
-    images. The constructor reads and downloads nothing: :meth:`fetch` downloads, :meth:`load` (or
-    the first call) reads.
+    Frozen and always in evaluation mode; gradients flow to the images. The VGG16 follows the
+    autocast; features are normalized and compared in float32. The constructor reads and downloads
+    nothing: :meth:`fetch` downloads, :meth:`load` (or the first call) reads.
 
     Args:
         weights: Of the VGG16: 'cache' (torchvision's ``VGG16_Weights.IMAGENET1K_V1`` in torch's
@@ -123,11 +123,12 @@ class LPIPS(nn.Module):
             weights = {k: features[_torchvision_name(k)] for k in network.net.state_dict()}
             network.net.load_state_dict(weights, assign=True)
             network.load_state_dict(linear, assign=True, strict=False)
+            network.float().to(memory_format=torch.channels_last).requires_grad_(False).eval()
         for block in network.net.children():
             for name, layer in block.named_children():
                 if isinstance(layer, nn.MaxPool2d):
                     block.register_module(name, POOLING[self.pooling](2, 2))
-        self.network = network.float().requires_grad_(False).eval()
+        self.network = network.eval()
 
     def train(self, mode: bool = True) -> 'LPIPS':
         """Stay in evaluation mode, without the dropout of the linear layers."""
@@ -155,18 +156,19 @@ class LPIPS(nn.Module):
             )
         self.load()
         network = self.network.to(a.device)
+        pairs = zip(self._features(a), self._features(b), network.lins, strict=True)
         with torch.autocast(a.device.type, enabled=False):
-            pairs = zip(self._features(a), self._features(b), network.lins, strict=True)
             distances = [linear((x - y).square()).mean((1, 2, 3)) for x, y, linear in pairs]
         return torch.stack(distances).sum(0)
 
     def _features(self, images: torch.Tensor) -> list[torch.Tensor]:
         images = images.float().expand(-1, 3, -1, -1)
+        images = images.contiguous(memory_format=torch.channels_last)
         if self.resize is not None and images.shape[-1] < 256:
             images = F.interpolate(images, size=(self.resize, self.resize), mode='bilinear')
         layers = self.network.net(self.network.scaling_layer(images))
         # The package's own normalisation has no gradient where all channels are 0: it gives NaN.
-        return [F.normalize(layer, eps=1e-10) for layer in layers]
+        return [F.normalize(layer.float(), eps=1e-10) for layer in layers]
 
 
 def _url() -> str:

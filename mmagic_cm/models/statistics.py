@@ -15,13 +15,13 @@ class LossByNoiseLevel:
             *(f'loss_sigma<{edge:g}' for edge in edges),
             f'loss_sigma>{edges[-1]:g}',
         ]
-        self._edges = torch.tensor(edges)
+        self._bounds = edges
         self._sums: torch.Tensor | None = None
 
     def update(self, losses: torch.Tensor, sigmas: torch.Tensor) -> None:
         """Add losses (N,) at noise levels (N,), without waiting for the device."""
         if self._sums is None:
-            self._edges = self._edges.to(losses.device)
+            self._edges = torch.tensor(self._bounds, device=losses.device)
             self._sums = torch.zeros(2, len(self.names), device=losses.device)
         bins = torch.bucketize(sigmas, self._edges)
         losses = losses.detach().float()

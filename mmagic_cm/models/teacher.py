@@ -64,8 +64,17 @@ class Teacher(nn.Module):
         """Take over the student's weights, at the end of a stage of progressive distillation."""
         self.denoiser.load_state_dict(student.state_dict())
 
+    def _cast(self, dtype: torch.dtype) -> None:
+        """Keep in half precision what autocast would cast at every call: it does not learn."""
+        network = self.denoiser.network
+        if hasattr(network, 'cast') and network.dtype is not dtype:
+            with torch.inference_mode(False):
+                network.cast(dtype)
+
     def forward(
         self, x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Denoise (N, C, H, W) at levels (N,)."""
+        if torch.is_autocast_enabled(x.device.type):
+            self._cast(torch.get_autocast_dtype(x.device.type))
         return self.denoiser(x, sigma, labels)

@@ -36,9 +36,12 @@ def test_data_root_reaches_the_data_sets_that_had_it():
             train_dataloader=dict(dataset=dict(type='A', data_root='old')),
             val_dataloader=dict(dataset=dict(type='A', data_root='other')),
             test_dataloader=None,
+            val_evaluator=[dict(type='B', reference='old')],
+            test_evaluator=dict(type='B', reference=dict(dataset=dict(type='A', data_root='old'))),
         )
     )
     merge_options(cfg, dict(data_root='new'))
+    assert cfg.test_evaluator.reference.dataset.data_root == 'new'
     assert cfg.data_root == 'new'
     assert cfg.train_dataloader.dataset.data_root == 'new'
     assert cfg.val_dataloader.dataset.data_root == 'other'

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import dropout
 
-from mmagic_cm.diffusion.noise import PerSampleNoise, derive_seed, seeded_globals
+from mmagic_cm.diffusion.noise import BatchNoise, PerSampleNoise, derive_seed, seeded_globals
 
 
 def test_seeds_are_distinct():
@@ -57,6 +57,24 @@ def test_streams_are_standard_normal():
     # Neighbouring streams are unrelated: their correlations are those of independent draws.
     correlations = (draw[:-1] * draw[1:]).mean(1)
     assert correlations.abs().max() < 5 / np.sqrt(d)
+
+
+def test_one_stream_for_the_batch():
+    like = torch.empty(4, 1, 3, 3)
+    noise = BatchNoise(5, range(4))
+    first, second = noise(like), noise(like)
+    again = BatchNoise(5, range(4))
+    assert torch.equal(again(like), first)
+    assert torch.equal(again(like), second)
+    # Not a function of the image: the second of four is not the only one of a batch of its own.
+    alone = BatchNoise(5, [1])(torch.empty(1, 1, 3, 3))
+    other = BatchNoise(6, range(4))(like)
+    assert len(torch.cat([first, second, alone, other]).flatten(1).unique(dim=0)) == 13
+    state = torch.get_rng_state()
+    draw = BatchNoise(1, range(200))(torch.empty(200, 500))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert draw.mean().item() == pytest.approx(0, abs=5 / np.sqrt(100_000))
+    assert draw.var().item() == pytest.approx(1, abs=5 * np.sqrt(2 / 100_000))
 
 
 def test_seeded_globals_give_equal_masks_and_restore():

@@ -103,6 +103,19 @@ def test_test_step_takes_a_batch_of_the_data_set(model):
     assert [element.label for element in found] == LABELS.tolist()
 
 
+def test_numbers_of_images_are_enough_to_draw(model):
+    batch = dict(indices=torch.arange(4), labels=LABELS)
+    found = torch.stack([element.image for element in model.test_step(batch)])
+    assert torch.equal(found, model.sample(range(4), LABELS))
+    model.sampling_seed = 5
+    found = torch.stack([element.image for element in model.test_step(batch)])
+    assert torch.equal(found, model.sample(range(4), LABELS, seed=5))
+    with pytest.raises(InputError, match="mode='tensor' needs inputs"):
+        model(labels=LABELS, indices=[0])
+    with pytest.raises(InputError, match="mode='predict' needs inputs"):
+        model(labels=LABELS, mode='predict')
+
+
 def test_unknown_mode(model):
     with pytest.raises(InputError, match="not 'sample'"):
         model(torch.zeros(1, 1, 8, 8), LABELS[:1], mode='sample')

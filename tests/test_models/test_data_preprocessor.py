@@ -52,6 +52,16 @@ def test_refuses(batch, match):
         DataPreprocessor(num_classes=10, channels=1, image_size=8)(batch)
 
 
+def test_numbers_of_images_are_enough_to_draw():
+    batch = dict(indices=torch.arange(2), labels=[3, 9])
+    found = DataPreprocessor(num_classes=10, channels=1, image_size=8)(batch)
+    assert found.keys() == {'indices', 'labels'}
+    assert found['labels'].tolist() == [3, 9]
+    for data, training in ((batch, True), (dict(labels=[3]), False)):
+        with pytest.raises(InputError, match='gives no inputs'):
+            DataPreprocessor(num_classes=10)(data, training)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_one_byte_a_pixel_crosses_to_the_device():
     found = DataPreprocessor(num_classes=10).cuda()(dict(inputs=IMAGES, labels=[3, 9]))

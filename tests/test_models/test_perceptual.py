@@ -153,13 +153,17 @@ def test_it_is_frozen_and_stays_in_evaluation_mode(distance):
     assert torch.equal(distance(a, b), before)
 
 
-def test_autocast_changes_nothing(distance):
+def test_the_network_follows_autocast_and_the_comparison_stays_in_float32(distance):
     a, b = pair()
+    a.requires_grad_()
     expected = distance(a, b)
     with torch.autocast('cpu', torch.bfloat16):
         found = distance(a, b)
     assert found.dtype == torch.float32
-    assert torch.equal(found, expected)
+    assert not torch.equal(found, expected)
+    assert torch.allclose(found, expected, rtol=0.02)
+    gradients = [torch.autograd.grad(d.sum(), a)[0] for d in (found, expected)]
+    assert torch.cosine_similarity(*(g.flatten() for g in gradients), dim=0) > 0.99
     assert distance(a.bfloat16(), b.bfloat16()).dtype == torch.float32
 
 

@@ -187,3 +187,36 @@ def test_labels_exactly_where_conditional(num_classes, labels, match):
     network = ADMUNet(**TINY, num_classes=num_classes)
     with pytest.raises(InputError, match=match):
         network(torch.zeros(1, 1, 8, 8), torch.zeros(1), labels)
+
+
+@pytest.mark.parametrize('grad', [False, True])
+@pytest.mark.parametrize('settings', [dict(num_classes=3), dict(use_scale_shift_norm=False)])
+def test_torch_compile_makes_one_graph_of_it(settings, grad):
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    network = ADMUNet(
+        8, 32, 1, channel_mult=(1, 2), attention_resolutions=(4,), num_head_channels=16, **settings
+    ).eval()
+    labels = torch.tensor([1, 2]) if settings.get('num_classes') else None
+    inputs = torch.randn(2, 3, 8, 8), torch.tensor([1.0, 500.0]), labels
+    with torch.set_grad_enabled(grad):
+        expected = network(*inputs)
+        network.compile(backend='eager', fullgraph=True)
+        for _ in range(3):
+            assert torch.equal(network(*inputs), expected)
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 1
+
+
+def test_in_half_precision_the_embedding_stays():
+    torch.manual_seed(0)
+    network = ADMUNet(8, 32, 1, channel_mult=(1,), attention_resolutions=(), num_classes=3).eval()
+    nn.init.normal_(network.out[2].weight, std=0.1)
+    inputs = torch.randn(4, 3, 8, 8), torch.full((4,), 1095.5), torch.tensor([0, 1, 2, 0])
+    embeddings = []
+    handle = network.time_embed.register_forward_hook(lambda *args: embeddings.append(args[-1]))
+    exact = network(*inputs)
+    rough = network.cast(torch.bfloat16)(*inputs)
+    handle.remove()
+    assert torch.equal(*embeddings)
+    assert rough.dtype is torch.bfloat16
+    assert 0 < (rough - exact).abs().max() < 0.05 * exact.abs().max()

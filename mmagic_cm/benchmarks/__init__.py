@@ -1,0 +1,1 @@
+"""How fast sampling and training are, against other implementations in the same process."""
