@@ -29,4 +29,4 @@ else
 fi
 
 exec "$python" -m torch.distributed.run "${meeting[@]}" --nproc_per_node "$gpus" \
-    "$root/tools/train.py" "$config" --launcher pytorch "$@"
+    "$root/tools/${MMAGIC_CM_TOOL:-train.py}" "$config" --launcher pytorch "$@"

@@ -1,65 +1,79 @@
 """Judge a model by the metrics of its config: ``python tools/test.py CONFIG CKPT``."""
 
 import argparse
-import json
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.config import DictAction
+from mmengine.dist import is_main_process
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.checkpoints import register_safe_loaders, sampling_part
-from mmagic_cm.command_line import add_ema_argument
-from mmagic_cm.datasets.settings import merge_options
-from mmagic_cm.errors import InputError, run_cli
+from mmagic_cm.command_line import LAUNCHERS, NameAndSettings, add_ema_argument
+from mmagic_cm.errors import run_cli
+from mmagic_cm.evaluation.report import format_about, format_table, write_report
+from mmagic_cm.evaluation.runs import caveats, describe_judging, judging_runner, published
+from mmagic_cm.models.consistency_model import PRECISIONS
+from mmagic_cm.sampler_choice import choose_sampler
 
 
 def parse_args() -> argparse.Namespace:
     """The command line, with OpenMMLab's habits."""
     parser = argparse.ArgumentParser(description='Judge a model by the metrics of its config')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='file of weights')
+    parser.add_argument('checkpoint', help="file of weights, or 'auto': the config's own")
     add_ema_argument(parser)
     parser.add_argument('--work-dir', help='of the log; default: work_dirs/NAME_OF_CONFIG')
-    parser.add_argument('--out', type=Path, help='write the figures here, as JSON')
+    parser.add_argument(
+        '--out', type=Path, help='write the figures here, as JSON; default: metrics.json by the log'
+    )
+    parser.add_argument('--num-samples', type=int, help="images to draw; default: the config's")
+    parser.add_argument(
+        '--sampler',
+        nargs='+',
+        action=NameAndSettings,
+        metavar=('NAME', 'KEY=VALUE'),
+        help="default: the config's; or such as: heun num_steps=18",
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the set of images')
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         default={},
         metavar='KEY=VALUE',
-        help="override settings, such as model.sampler.type='HeunSampler'",
+        help='override settings, such as test_dataloader.batch_size=100',
     )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def prepare_config(args: argparse.Namespace) -> Config:
-    """The config without its training, and with what the command line changes."""
-    cfg = load_config(args.config)
-    merge_options(cfg, args.cfg_options)
-    if cfg.get('test_evaluator') is None:
-        raise InputError(f'{args.config} names no metrics: it has no test_evaluator.')
-    cfg.model = sampling_part(cfg.model)
-    cfg.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
-    for name in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
-        cfg[name] = None
-    cfg.custom_hooks = []
-    cfg.load_from = None
-    return cfg
 
 
 def main() -> None:
     """Draw, judge, and print the figures."""
     args = parse_args()
-    register_safe_loaders()
-    runner = Runner.from_cfg(prepare_config(args))
-    runner.model.load_weights(args.checkpoint, args.ema)
+    config = load_config(args.config)
+    runner = judging_runner(
+        config,
+        args.checkpoint,
+        args.ema,
+        args.work_dir,
+        # The bar says what a log would; cfg-options may ask for the log.
+        {'log_level': 'WARNING', **args.cfg_options},
+        args.launcher,
+        sampler=choose_sampler(config.get('model', {}).get('sampler'), args.sampler),
+        num_samples=args.num_samples,
+        seed=args.seed,
+        precision=args.precision,
+    )
     figures = runner.test()
-    for name, value in figures.items():
-        print(f'{name:32}{value:.4g}')
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(figures, indent=2) + '\n')
+    if not is_main_process():
+        return
+    paper, notes = published(runner), caveats(runner, args.checkpoint)
+    about = dict(describe_judging(runner, args.checkpoint), config=args.config, ema=args.ema)
+    print('\n\n'.join([format_table(figures, paper), format_about(about), *notes]))
+    out = args.out or Path(runner.log_dir) / 'metrics.json'
+    write_report(out, figures, dict(about, paper=paper, notes=notes))
+    print(f'\nThe same is in {out}.')
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/imagenet_64.py',
     '../_base_/datasets/imagenet_64.py',
+    '../_base_/evaluation/imagenet_64.py',
     '../_base_/schedules/imagenet_64.py',
 ]
 # Consistency distillation (algorithm 2).

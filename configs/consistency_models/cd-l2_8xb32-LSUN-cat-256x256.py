@@ -2,3 +2,6 @@ _base_ = './cd-l2_8xb32-LSUN-bedroom-256x256.py'
 data_root = 'data/lsun/cat'
 train_dataloader = dict(dataset=dict(data_root=data_root))
 model = dict(teacher=dict(checkpoint='edm_cat256_ema.pt'))
+test_evaluator = dict(
+    reference='data/statistics/VIRTUAL_lsun_cat256.npz',
+)

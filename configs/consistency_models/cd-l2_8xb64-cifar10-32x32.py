@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/cifar10_32.py',
     '../_base_/datasets/cifar10_32.py',
+    '../_base_/evaluation/cifar10_32.py',
     '../_base_/schedules/cifar10_32.py',
 ]
 # Consistency distillation (algorithm 2); mu = 0: the online network is its own target. Teacher:

@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/cifar10_32.py',
     '../_base_/datasets/cifar10_32.py',
+    '../_base_/evaluation/cifar10_32.py',
     '../_base_/schedules/cifar10_32.py',
 ]
 # Easy consistency tuning (arXiv:2406.14548), its run of one hour on one GPU: one stage, q = 256.

@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/imagenet_64.py',
     '../_base_/datasets/imagenet_64.py',
+    '../_base_/evaluation/imagenet_64.py',
     '../_base_/schedules/imagenet_64.py',
 ]
 # Easy consistency tuning (arXiv:2406.14548) of the released EDM model. Its published runs here tune

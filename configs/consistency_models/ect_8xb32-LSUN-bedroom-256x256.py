@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/lsun_256.py',
     '../_base_/datasets/lsun_bedroom_256.py',
+    '../_base_/evaluation/lsun_256.py',
     '../_base_/schedules/lsun_256.py',
 ]
 # Easy consistency tuning (arXiv:2406.14548) of the released EDM model. It was not published for

@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/imagenet_64.py',
     '../_base_/datasets/imagenet_64.py',
+    '../_base_/evaluation/imagenet_64.py',
     '../_base_/schedules/imagenet_64.py',
 ]
 # Improved consistency training (arXiv:2310.14189), from scratch, with the batch of the paper's CT.

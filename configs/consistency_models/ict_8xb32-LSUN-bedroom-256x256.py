@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/lsun_256.py',
     '../_base_/datasets/lsun_bedroom_256.py',
+    '../_base_/evaluation/lsun_256.py',
     '../_base_/schedules/lsun_256.py',
 ]
 # Improved consistency training (arXiv:2310.14189), from scratch. It was not published for LSUN: the

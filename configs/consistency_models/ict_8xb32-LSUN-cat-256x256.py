@@ -1,3 +1,6 @@
 _base_ = './ict_8xb32-LSUN-bedroom-256x256.py'
 data_root = 'data/lsun/cat'
 train_dataloader = dict(dataset=dict(data_root=data_root))
+test_evaluator = dict(
+    reference='data/statistics/VIRTUAL_lsun_cat256.npz',
+)

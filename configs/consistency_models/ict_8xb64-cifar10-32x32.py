@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/cifar10_32.py',
     '../_base_/datasets/cifar10_32.py',
+    '../_base_/evaluation/cifar10_32.py',
     '../_base_/schedules/cifar10_32.py',
 ]
 # Improved consistency training (arXiv:2310.14189), from scratch, with the batch of the paper's CT.

@@ -2,18 +2,29 @@
 
 import sys
 
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..registry import HOOKS
+
+
+def _bar(**settings) -> tqdm:
+    return tqdm(
+        disable=not is_main_process(),
+        # Where lines cannot be overwritten, few of them.
+        mininterval=0.5 if sys.stderr.isatty() else 15,
+        **settings,
+    )
 
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
     """Show iterations, iterations per second, the time left and the latest loss in one line.
 
+    While a model is tested or validated, another line shows the images that all processes drew.
     For use with ``log_level='WARNING'``; the JSON log of the work directory stays complete.
     """
 
@@ -21,15 +32,7 @@ class ProgressBarHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Start at the iteration where the run stands."""
-        self._bar = tqdm(
-            total=runner.max_iters,
-            initial=runner.iter,
-            desc='training',
-            unit='it',
-            disable=not is_main_process(),
-            # Where lines cannot be overwritten, few of them.
-            mininterval=0.5 if sys.stderr.isatty() else 15,
-        )
+        self._bar = _bar(total=runner.max_iters, initial=runner.iter, desc='training', unit='it')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         """Move the bar; the loss is the one that was last read for the log."""
@@ -41,3 +44,23 @@ class ProgressBarHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Leave the finished bar."""
         self._bar.close()
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start at no image."""
+        self._start_images(runner.test_dataloader)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start at no image."""
+        self._start_images(runner.val_dataloader)
+
+    def _start_images(self, loader: DataLoader) -> None:
+        self._images = _bar(total=len(loader.dataset), desc='sampling', unit='image', leave=False)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=()) -> None:
+        """Move on by what the processes drew; the last shares are padded."""
+        bar = self._images
+        bar.update(min(len(outputs) * get_world_size(), bar.total - bar.n))
+        if bar.n == bar.total:
+            bar.close()
+
+    after_val_iter = after_test_iter

@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
 
 from ..datasets.digits import load_split
-from .frechet import frechet_distance
+from .gaussian import frechet_distance
 
 
 @dataclass(frozen=True)

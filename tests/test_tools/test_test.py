@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -21,19 +23,20 @@ CONFIG = ROOT / 'configs/consistency_models/cd-l2_1xb96-digits-8x8.py'
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
-    """Run the command in this process; what it wrote to --out."""
+    """Run the command in this process; what it wrote to --out, or beside its log."""
     spec = importlib.util.spec_from_file_location('tools_test', ROOT / 'tools/test.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
 
-    def run(config, *args, **settings) -> dict:
-        out = tmp_path / 'figures.json'
+    def run(config, *args, out='figures.json', **settings) -> dict:
         settings = dict(experiment_name=uuid.uuid4().hex, log_level='ERROR') | settings
         options = [f'{key}={value}' for key, value in settings.items()]
-        argv = [config, *args, '--work-dir', tmp_path, '--out', out, '--cfg-options', *options]
+        where = ['--work-dir', tmp_path / 'run', *(['--out', tmp_path / out] if out else [])]
+        argv = [config, *args, *where, '--cfg-options', *options]
         monkeypatch.setattr(sys, 'argv', ['tools/test.py', *map(str, argv)])
         tool.run_cli(tool.main)
-        return json.loads(out.read_text())
+        [path] = [tmp_path / out] if out else (tmp_path / 'run').glob('*/metrics.json')
+        return json.loads(path.read_text())
 
     return run
 
@@ -68,7 +71,7 @@ def test_refusals(checkpoint, command, capsys):
         ((CONFIG, 'none.pth'), 'no checkpoint file none.pth'),
         ((CONFIG, checkpoint, '--ema', '0.5'), 'no EMA of rate 0.5'),
         (
-            (ROOT / 'configs/consistency_models/ct_8xb64-cifar10-32x32.py', checkpoint),
+            (ROOT / 'configs/consistency_models/ect_1xb64-folder-64x64.py', checkpoint),
             'names no metrics',
         ),
     ):
@@ -81,4 +84,72 @@ def test_the_configs_of_the_digits_say_how_to_judge():
     for path in CONFIG.parent.glob('*digits*.py'):
         # Without classes there is no accuracy.
         has_labels = load_config(path).model.denoiser.network.num_classes is not None
-        assert (load_config(path).get('test_evaluator') is not None) == has_labels
+        kind = 'DigitsMetric' if has_labels else 'GenerativeMetrics'
+        assert load_config(path).test_evaluator.type == kind
+
+
+def test_it_prints_a_table_and_writes_a_file_by_the_log(command, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path / 'cache'))
+    config = CONFIG.with_name('ect_1xb96-digits-uncond-8x8.py')
+    torch.save(dict(state_dict=init_model(config).state_dict()), tmp_path / 'model.pth')
+    args = ('--num-samples', 30, '--sampler', 'heun', 'num_steps=2', '--precision', 'bf16')
+    found = command(config, tmp_path / 'model.pth', *args, '--seed', 4, out=None)
+    about = found.pop('about')
+    assert found.keys() == {'pixels/fid', 'pixels/precision', 'pixels/recall'}
+    assert (about['images'], about['seed'], about['precision']) == (30, 4, 'bf16')
+    assert about['network evaluations'] == 3
+    assert about['sampler'].startswith('HeunSampler(num_steps=2')
+    assert about['checkpoint'] == str(tmp_path / 'model.pth')
+    shown = capsys.readouterr().out
+    for text in ('metric', 'this run', 'pixels/recall', 'DigitsDataset', 'none: 8 x 8 as stored'):
+        assert text in shown
+
+
+def test_the_papers_figures_and_the_caveat_are_shown(command, monkeypatch, tmp_path, capsys):
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f"_base_ = '{CONFIG.with_name('ect_1xb96-digits-uncond-8x8.py')}'\n"
+        "model = dict(objective=dict(_delete_=True, type='A', part=[dict(distance='lpips')]))\n"
+        'test_evaluator = dict(paper=[dict(num_evaluations=1, recall=0.63)])\n'
+    )
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr('mmagic_cm.evaluation.runs.InceptionFeatures', object)  # pixels will do
+    torch.save(dict(state_dict=init_model(config).state_dict()), tmp_path / 'model.pth')
+    found = command(config, tmp_path / 'model.pth', '--num-samples', 20)
+    assert found['about']['paper'] == dict(recall=0.63)
+    assert found['about']['notes'][0].startswith('This model was trained with LPIPS')
+    shown = capsys.readouterr().out
+    assert '0.63' in shown.split('pixels/recall')[1].split('\n')[0]
+    assert 'FID may flatter it' in shown
+
+
+@pytest.mark.slow
+def test_processes_share_the_drawing(tmp_path):
+    config = CONFIG.with_name('ect_1xb96-digits-uncond-8x8.py')
+    model = init_model(config)
+    torch.nn.init.normal_(model.denoiser.network.out[2].weight, std=0.1)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
+    environment = os.environ | dict(
+        OMP_NUM_THREADS='1',
+        CUDA_VISIBLE_DEVICES='',
+        PYTHON=sys.executable,
+        MMAGIC_CM_CACHE=str(tmp_path / 'cache'),
+    )
+    found = []
+    for i, command in enumerate((['tools/test.py'], ['tools/dist_test.sh'])):
+        runs = [sys.executable, *command] if i == 0 else ['bash', *command]
+        files = [str(config.relative_to(ROOT)), str(tmp_path / 'model.pth')]
+        options = ['--num-samples', '31', '--out', str(tmp_path / f'{i}.json')]
+        options += ['--work-dir', str(tmp_path / f'run_{i}')]
+        done = subprocess.run(
+            [*runs, *files, *(['2'] if i else []), *options],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.count('this run') == 1
+        found.append(json.loads((tmp_path / f'{i}.json').read_text()))
+        assert found[-1].pop('about')['images'] == 31
+    assert found[1] == {name: pytest.approx(value) for name, value in found[0].items()}

@@ -147,6 +147,10 @@ def test_dist_train_says_where_processes_meet(stand_in, environment, meeting):
     script = ROOT / 'tools/train.py'
     rest = f'--nproc_per_node 4 {script} a.py --launcher pytorch --amp'
     assert seen == f'-m torch.distributed.run {meeting} {rest}'
+    seen = stand_in('dist_test.sh', 'a.py', 'b.pth', '4', '--seed', PYTHON='python', **environment)
+    script = ROOT / 'tools/test.py'
+    rest = f'--nproc_per_node 4 {script} a.py --launcher pytorch b.pth --seed'
+    assert seen == f'-m torch.distributed.run {meeting} {rest}'
 
 
 @pytest.mark.parametrize(
@@ -168,7 +172,7 @@ def test_slurm_train_asks_for_gpus(stand_in, environment, tasks):
     assert seen == expected
 
 
-@pytest.mark.parametrize('script', ['dist_train.sh', 'slurm_train.sh'])
+@pytest.mark.parametrize('script', ['dist_train.sh', 'slurm_train.sh', 'dist_test.sh'])
 def test_scripts_say_how_they_are_used(script):
     done = run_command('bash', f'tools/{script}', 'config.py')
     assert done.returncode == 2

@@ -1,0 +1,305 @@
+"""What generated images are compared with: statistics of real ones, read or computed once."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+from tqdm import tqdm
+
+from ..checkpoints.released import cache_folder
+from ..errors import InputError
+from ..images import writing
+from .features import FeatureExtractor, Features
+from .gaussian import Gaussian, GaussianAccumulator
+from .inception import InceptionFeatures
+from .scores import check_metrics
+from .sources import NPZ_ERRORS, ImageSource, NpzImages, check_source, open_images
+
+# Images whose own features are kept, for KID, precision and recall: as many as ADM's files have.
+NUM_KEPT = 10_000
+# Of each metric: what of the extractor it takes.
+FEATURE_OF = {
+    'fid': 'features',
+    'sfid': 'spatial',
+    'kid': 'features',
+    'is': 'logits',
+    'precision': 'features',
+    'recall': 'features',
+}
+OF_SINGLE_IMAGES = ('kid', 'precision', 'recall')
+# Names of mean and covariance in files: ADM's, and EDM's first two.
+_KEYS = {'features': ('mu', 'sigma'), 'spatial': ('mu_s', 'sigma_s')}
+_ASSUMED = 'not recorded in the file: the Inception of 2015 is assumed'
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Statistics of real images.
+
+    Attributes:
+        gaussians: By name of the features: 'features', and 'spatial' for sFID.
+        features: Of single images (up to 10,000 of them), for KID, precision and recall; or None.
+        identity: Of the extractor; None: the file does not say.
+        crop: How the images were cropped and resized, in words.
+        source: Where they come from.
+        count: Images that the Gaussians are of; None: the file does not say.
+        size: (height, width) of the images; None: not known.
+    """
+
+    gaussians: dict[str, Gaussian]
+    features: Features | None
+    identity: str | None
+    crop: str
+    source: str
+    count: int | None = None
+    size: tuple[int, int] | None = None
+
+    def describe(self) -> dict[str, str | int | None]:
+        """For reports: source, number of images, crop and extractor."""
+        kept = {} if self.features is None else {'images with own features': len(self.features)}
+        return {
+            'reference': self.source,
+            'reference images': self.count,
+            **kept,
+            'crop of the reference': self.crop,
+            'extractor of the reference': self.identity or _ASSUMED,
+        }
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse generated images (height, width) of another size than the real ones.
+
+        Raises:
+            InputError: Says both sizes.
+        """
+        if self.size is not None and tuple(size) != tuple(self.size):
+            raise InputError(
+                f'The generated images are {size[1]} x {size[0]} pixels, those of the reference '
+                f'{self.source} {self.size[1]} x {self.size[0]}: take a reference of the same size.'
+            )
+
+
+def check_extractor(metrics: Sequence[str], extractor: FeatureExtractor) -> None:
+    """Refuse metrics of features that the extractor does not give.
+
+    Raises:
+        InputError: Names the first one.
+    """
+    for metric in check_metrics(metrics):
+        if FEATURE_OF[metric] not in extractor.names:
+            raise InputError(
+                f'{metric} takes {FEATURE_OF[metric]!r}, which {type(extractor).__name__} does not '
+                f'give: leave {metric} out, or use InceptionFeatures.'
+            )
+
+
+def available_metrics(reference: Reference | None, extractor: FeatureExtractor) -> tuple[str, ...]:
+    """Names of the metrics that a reference and an extractor allow."""
+
+    def is_available(metric: str, name: str) -> bool:
+        if name not in extractor.names:
+            return False
+        if metric in OF_SINGLE_IMAGES:
+            return reference is not None and reference.features is not None
+        return metric == 'is' or (reference is not None and name in reference.gaussians)
+
+    return tuple(metric for metric, name in FEATURE_OF.items() if is_available(metric, name))
+
+
+def check_available(
+    metrics: Sequence[str], reference: Reference | None, extractor: FeatureExtractor
+) -> None:
+    """Refuse metrics for which the reference or the extractor has not what they take.
+
+    Raises:
+        InputError: Names the first one, and those that are possible.
+    """
+    possible = available_metrics(reference, extractor)
+    for metric in check_metrics(metrics):
+        if metric not in possible:
+            source = 'no reference' if reference is None else reference.source
+            raise InputError(
+                f'{metric} cannot be computed from {source} by {type(extractor).__name__}; '
+                f'possible: {", ".join(possible) or "nothing"}.'
+            )
+
+
+def read_reference(
+    source: str | Path | Mapping[str, Any],
+    extractor: FeatureExtractor,
+    metrics: Sequence[str] | None = None,
+    crop: int | None = None,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> Reference:
+    """Read statistics, or compute those of pictures, once: they are kept in the cache.
+
+    Args:
+        source: An ``.npz`` of ADM (mu, sigma, mu_s, sigma_s, and some images arr_0), of EDM (mu,
+            sigma), of :func:`save_reference`, or of images (arr_0 alone); or pictures as
+            :func:`~mmagic_cm.evaluation.sources.open_images` takes them.
+        extractor: Whose features they are. Files of ADM and EDM, which do not say, are taken for
+            features of the Inception of 2015.
+        metrics: What is to be computed; default: all that the reference allows. KID, precision and
+            recall take features of single images, which are computed of a file's images.
+        crop: Side in pixels to which pictures of a folder or an LMDB are brought.
+        batch_size: Images at a time.
+        progress: Show a bar where statistics are computed.
+
+    Raises:
+        InputError: Nothing that can be read, or statistics of another extractor or crop.
+    """
+    check_source(source)
+    found = None
+    if not isinstance(source, Mapping) and Path(source).suffix == '.npz':
+        path = Path(source).expanduser()
+        found = _read_statistics(path, extractor)
+        if found is not None:
+            wanted = metrics is None or not set(metrics).isdisjoint(OF_SINGLE_IMAGES)
+            if wanted and found.features is None and 'arr_0' in _names(path):
+                images = _computed(NpzImages(path), extractor, batch_size, progress)
+                found = replace(found, features=images.features)
+            if crop is not None:
+                found.check_size((crop, crop))
+    if found is None:
+        found = _computed(open_images(source, crop), extractor, batch_size, progress)
+    if metrics is not None:
+        check_available(metrics, found, extractor)
+    return found
+
+
+def save_reference(reference: Reference, path: str | Path, **fields: Any) -> None:
+    """Write statistics as ``.npz``: ADM's names, and what they are of; the file is a reference.
+
+    Args:
+        reference: With a known extractor.
+        path: The file; it is there as a whole or not at all.
+        **fields: Further arrays or texts.
+    """
+    path = Path(path)
+    arrays = dict(fields)
+    for name, gaussian in reference.gaussians.items():
+        mean, covariance = _KEYS[name]
+        arrays |= {mean: gaussian.mean, covariance: gaussian.covariance}
+    if reference.features is not None:
+        arrays['features'] = reference.features['features']
+    known = dict(identity=reference.identity, count=reference.count, size=reference.size)
+    arrays |= {name: value for name, value in known.items() if value is not None}
+    arrays |= dict(crop=reference.crop, source=reference.source)
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    with writing(path):
+        try:
+            with open(part, 'wb') as file:
+                np.savez(file, **arrays)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file.files
+    except (*NPZ_ERRORS, AttributeError) as error:
+        raise InputError(f'{path} cannot be read as an npz: {error}.') from error
+
+
+def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Some arrays of a file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names if name in file.files}
+    except NPZ_ERRORS as error:
+        raise InputError(f'{path} cannot be read as an npz: {error}.') from error
+
+
+def _read_statistics(path: Path, extractor: FeatureExtractor) -> Reference | None:
+    """The statistics in a file, or None where it holds images only."""
+    names = _names(path)
+    if 'mu' not in names or 'sigma' not in names:
+        if 'arr_0' in names:
+            return None
+        held = ', '.join(names) or 'nothing'
+        raise InputError(f'{path} holds neither mu and sigma nor images (arr_0), but {held}.')
+    found = _load(path, ['identity', 'crop', 'source', 'count', 'size', 'features'])
+    identity = str(found['identity']) if 'identity' in found else None
+    if identity is None:
+        if not isinstance(extractor, InceptionFeatures):
+            raise InputError(
+                f'{path} does not say which features it is of, and is taken for the Inception '
+                f'of 2015: {type(extractor).__name__} needs a reference made of pictures.'
+            )
+        print_log(f'The extractor of {path} is {_ASSUMED}.', 'current')
+    elif identity != extractor.identity:
+        raise InputError(
+            f'{path} holds statistics of other features ({identity}, not {extractor.identity}): '
+            f'choose that extractor, or name the pictures as the reference.'
+        )
+    count = int(found['count']) if 'count' in found else None
+    gaussians = {}
+    for name, keys in _KEYS.items():
+        if all(key in names for key in keys):
+            mean, covariance = _load(path, keys).values()
+            try:
+                gaussians[name] = Gaussian(mean, covariance, count)
+            except InputError as error:
+                raise InputError(f'{path}, {" and ".join(keys)}: {error}') from error
+    size = tuple(map(int, found['size'])) if 'size' in found else None
+    crop = str(found.get('crop', 'not recorded in the file'))
+    if 'arr_0' in names:
+        images = NpzImages(path)
+        size, crop = images.size, f'not recorded in the file; its images are {images.crop[6:]}'
+    features = None
+    if identity is not None and 'features' in found:
+        features = Features(dict(features=found['features']), identity)
+    source = str(found.get('source', path))
+    return Reference(gaussians, features, identity, crop, source, count, size)
+
+
+def _computed(
+    source: ImageSource, extractor: FeatureExtractor, batch_size: int, progress: bool
+) -> Reference:
+    """The statistics of pictures, from the cache where they are the same."""
+    digest = source.digest()
+    key = json.dumps([source.name, source.crop, extractor.identity])
+    key = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+    stem = Path(source.name).stem.replace(' ', '_')
+    path = cache_folder() / 'statistics' / f'{stem}-{key}.npz'
+    if path.is_file() and str(_load(path, ['digest']).get('digest')) == digest:
+        return _read_statistics(path, extractor)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    found = _compute(source, extractor, batch_size, progress)
+    save_reference(found, path, digest=digest)
+    print_log(f'The statistics of {source.name} are kept in {path}.', 'current', logging.INFO)
+    return found
+
+
+def _compute(
+    source: ImageSource, extractor: FeatureExtractor, batch_size: int, progress: bool
+) -> Reference:
+    names = [name for name in _KEYS if name in extractor.names]
+    accumulators = {name: GaussianAccumulator(extractor.device) for name in names}
+    count = len(source)
+    kept = np.unique(np.linspace(0, count - 1, min(count, NUM_KEPT)).round().astype(int))
+    features, done = [], 0
+    with tqdm(total=count, unit='image', desc='reference', disable=not progress) as bar:
+        for batch in source.batches(batch_size):
+            found = extractor(batch)
+            for name, accumulator in accumulators.items():
+                accumulator.update(found[name])
+            here = kept[(kept >= done) & (kept < done + len(batch))] - done
+            features.append(found['features'].cpu().numpy()[here])
+            done += len(batch)
+            bar.update(len(batch))
+    gaussians = {name: accumulator.result() for name, accumulator in accumulators.items()}
+    arrays = dict(features=np.concatenate(features))
+    of_images = Features(arrays, extractor.identity)
+    identity = extractor.identity
+    return Reference(gaussians, of_images, identity, source.crop, source.name, count, source.size)

@@ -1,0 +1,331 @@
+"""Sets of pictures, wherever they are: an npz, a folder, an LMDB, a data set of a config."""
+
+import hashlib
+import json
+import os
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..datasets.base import ImageDataset
+from ..datasets.image_folder import ImageFolder
+from ..datasets.transforms import CenterCrop, LoadImage, PackImage, RandomFlip
+from ..errors import InputError
+from ..registry import DATASETS, TRANSFORMS, resolve
+
+ADM_CROP = 'central square, resized to {0} x {0} (as ADM: halved by box, then bicubic)'
+ADM_ADDRESS = 'https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches'
+# ADM's statistics of the paper's data sets: where they are below that address.
+ADM_FILES = {
+    'VIRTUAL_imagenet64_labeled.npz': 'imagenet/64',
+    'VIRTUAL_lsun_bedroom256.npz': 'lsun/bedroom',
+    'VIRTUAL_lsun_cat256.npz': 'lsun/cat',
+}
+# Pictures from which on they are decoded by several processes.
+_MANY = 2000
+_LOOKED_AT = 100
+# What readers of npz files raise at files that are none.
+NPZ_ERRORS = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
+
+
+class ImageSource(ABC):
+    """Pictures of one size, in a fixed order.
+
+    Attributes:
+        name: What to call them.
+        crop: How they were brought to their size, in words.
+        size: (height, width) in pixels.
+    """
+
+    name: str
+    crop: str
+    size: tuple[int, int]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Changes when the pictures do."""
+
+    @abstractmethod
+    def batches(self, batch_size: int) -> Iterator[torch.Tensor]:
+        """All pictures, uint8 (n, C, H, W), n up to ``batch_size``.
+
+        Raises:
+            InputError: One cannot be read, or is of another size.
+        """
+
+
+class NpzImages(ImageSource):
+    """``arr_0`` of an npz: uint8 (N, H, W, C), C = 1 or 3; a batch at a time is in memory.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It cannot be read, or does not hold such an array.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = str(path)
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                info = archive.getinfo('arr_0.npy')
+                self._digest = f'{info.file_size}-{info.CRC:08x}'
+                with archive.open(info) as member:
+                    shape, fortran_order, dtype = _read_header(member)
+        except NPZ_ERRORS as error:
+            reason = 'it holds no arr_0' if isinstance(error, KeyError) else error
+            raise InputError(f'{path} cannot be read as an npz of images: {reason}.') from error
+        images = len(shape) == 4 and shape[3] in (1, 3) and min(shape) > 0 and not fortran_order
+        if dtype != np.uint8 or not images:
+            raise InputError(
+                f'{path}: arr_0 must be uint8 images (N, H, W, C) with C = 1 or 3, not {dtype} '
+                f'{shape}.'
+            )
+        self._shape = shape
+        self.size = shape[1:3]
+        self.crop = _as_stored(self.size)
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def digest(self) -> str:
+        """See :class:`ImageSource`."""
+        return self._digest
+
+    def batches(self, batch_size: int) -> Iterator[torch.Tensor]:
+        """See :class:`ImageSource`."""
+        of_image = int(np.prod(self._shape[1:]))
+        with zipfile.ZipFile(self.path) as archive, archive.open('arr_0.npy') as member:
+            _read_header(member)
+            for begin in range(0, len(self), batch_size):
+                count = min(batch_size, len(self) - begin)
+                try:
+                    data = member.read(count * of_image)
+                except NPZ_ERRORS as error:
+                    raise InputError(f'{self.path} is damaged: {error}.') from error
+                if len(data) != count * of_image:
+                    raise InputError(f'{self.path} is damaged: it ends at image {begin}.')
+                images = np.frombuffer(data, np.uint8).reshape(count, *self._shape[1:])
+                yield torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+
+
+def _read_header(member) -> tuple[tuple[int, ...], bool, np.dtype]:
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    version = np.lib.format.read_magic(member)
+    if version not in readers:
+        raise ValueError(f'arrays of version {version} are not known')
+    return readers[version](member)
+
+
+def _as_stored(size: tuple[int, int]) -> str:
+    return f'none: {size[1]} x {size[0]} as stored'
+
+
+class DatasetImages(ImageSource):
+    """The pictures of a data set whose entries have ``inputs``, uint8 (C, H, W).
+
+    Args:
+        dataset: Its transforms draw nothing at random.
+        name: What to call it.
+        settings: What made it, for the digest; and the files below ``root`` are.
+        crop: Of the pictures, in words; None: they are as stored.
+        root: A folder or file.
+
+    Raises:
+        InputError: It is empty, or its entries are others.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        name: str,
+        settings: Mapping[str, Any],
+        crop: str | None = None,
+        root: str | None = None,
+    ) -> None:
+        self.name = name
+        self._dataset = dataset
+        self._settings = settings
+        self._root = root
+        if not len(dataset):
+            raise InputError(f'{name} holds no pictures.')
+        first = dataset[0].get('inputs')
+        if not torch.is_tensor(first) or first.dtype != torch.uint8 or first.ndim != 3:
+            raise InputError(
+                f'{name}: an entry must have inputs, a uint8 tensor (C, H, W): end the pipeline '
+                f'with PackImage.'
+            )
+        self.size = tuple(first.shape[1:])
+        self.crop = crop or _as_stored(self.size)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def digest(self) -> str:
+        """See :class:`ImageSource`."""
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(json.dumps(self._settings, sort_keys=True, default=str).encode())
+        digest.update(str(len(self)).encode())
+        for line in _files(self._root) if self._root else ():
+            digest.update(line.encode(errors='surrogateescape'))
+        return digest.hexdigest()
+
+    def batches(self, batch_size: int) -> Iterator[torch.Tensor]:
+        """See :class:`ImageSource`."""
+        workers = min(8, os.cpu_count() or 1) if len(self) >= _MANY else 0
+        loader = DataLoader(self._dataset, batch_size, num_workers=workers, collate_fn=_inputs)
+        done = 0
+        for images in loader:
+            for i, image in enumerate(images):
+                if tuple(image.shape[1:]) != self.size:
+                    raise InputError(self._mixed(done + i, tuple(image.shape[1:])))
+            yield torch.stack(images)
+            done += len(images)
+
+    def _mixed(self, index: int, size: tuple[int, int]) -> str:
+        (height, width), (other_height, other_width) = self.size, size
+        return (
+            f'{self.name} holds pictures of different sizes, {width} x {height} and (number '
+            f'{index}) {other_width} x {other_height} pixels: choose a crop (--crop SIZE).'
+        )
+
+
+def _inputs(entries: list[dict]) -> list[torch.Tensor]:
+    return [entry['inputs'] for entry in entries]
+
+
+def _files(root: str) -> Iterator[str]:
+    """Name, size and time of change of a file, of all in a folder, or of a data base."""
+    if os.path.isfile(os.path.join(root, 'data.mdb')):
+        root = os.path.join(root, 'data.mdb')  # beside it is what readers write
+    paths = [root]
+    if os.path.isdir(root):
+        walked = os.walk(root, followlinks=True)
+        paths = sorted(os.path.join(folder, name) for folder, _, files in walked for name in files)
+    for path in paths:
+        state = os.stat(path)
+        yield f'{os.path.relpath(path, root)} {state.st_size} {state.st_mtime_ns}\n'
+
+
+def open_images(source: str | Path | Mapping[str, Any], crop: int | None = None) -> ImageSource:
+    """The pictures that a user names.
+
+    Args:
+        source: An npz, a folder of pictures, the folder of an LMDB, or ``dict(dataset=CONFIG)``
+            with the config of a data set. Random flips of its pipeline are left out; without a
+            pipeline it gets the usual one.
+        crop: Side in pixels to which pictures of a folder or an LMDB, or of a data set without a
+            pipeline, are brought by ADM's central crop; None: they are taken as they are.
+
+    Raises:
+        InputError: There is nothing to read there, or an npz of another size than ``crop``.
+    """
+    if isinstance(source, Mapping):
+        return _of_config(source, crop)
+    path = Path(source).expanduser()
+    check_source(path)
+    if path.is_dir():
+        kind = 'LMDBImages' if (path / 'data.mdb').is_file() else 'ImageFolder'
+        settings = dict(type=kind, data_root=str(path), labels=None)
+        return _open_dataset(settings, crop, str(source))
+    images = NpzImages(path)
+    if crop is not None and images.size != (crop, crop):
+        raise InputError(
+            f'{path} holds pictures of {images.size[1]} x {images.size[0]} pixels, not {crop} x '
+            f'{crop}: only the pictures of folders and LMDBs are cropped.'
+        )
+    return images
+
+
+def check_source(source: str | Path | Mapping[str, Any] | None) -> None:
+    """Refuse what is not there; reads nothing.
+
+    Raises:
+        InputError: Says what is missing, and where ADM's files come from.
+    """
+    if source is None or isinstance(source, Mapping):
+        return
+    path = Path(source).expanduser()
+    if path.is_dir() or (path.is_file() and path.suffix == '.npz'):
+        return
+    if path.exists():
+        raise InputError(f'{path} is neither an .npz nor a folder of pictures nor an LMDB.')
+    if path.name in ADM_FILES:
+        raise InputError(
+            f'There is no {path}: download {ADM_ADDRESS}/{ADM_FILES[path.name]}/{path.name} and '
+            f'put it there, or name another reference.'
+        )
+    raise InputError(
+        f'There is no {path}: name an .npz of statistics or images, a folder of pictures or an '
+        f'LMDB.'
+    )
+
+
+def _of_config(source: Mapping[str, Any], crop: int | None) -> ImageSource:
+    settings = source.get('dataset')
+    if set(source) != {'dataset'} or not isinstance(settings, Mapping) or 'type' not in settings:
+        raise InputError(
+            f'A data set is named by dict(dataset=dict(type=...)), not by {dict(source)}.'
+        )
+    settings = {key: value for key, value in settings.items() if key != '_scope_'}
+    root = settings.get('data_root')
+    return _open_dataset(settings, crop, f'{settings["type"]} {root}' if root else _named(settings))
+
+
+def _named(settings: Mapping[str, Any]) -> str:
+    split = settings.get('split')
+    return f'{settings["type"]} ({split})' if split else str(settings['type'])
+
+
+def _open_dataset(settings: dict[str, Any], crop: int | None, name: str) -> ImageSource:
+    pipeline = settings.get('pipeline')
+    if pipeline is not None:
+        pipeline = [resolve(TRANSFORMS, transform) for transform in pipeline]
+        pipeline = [transform for transform in pipeline if not isinstance(transform, RandomFlip)]
+    else:
+        pipeline = _usual_pipeline(settings, crop)
+    given = {**settings, 'pipeline': pipeline}
+    dataset = DATASETS.build(given)
+    sides = [step.size for step in pipeline if isinstance(step, CenterCrop)]
+    recorded = {**settings, 'pipeline': [_describe(step) for step in pipeline]}
+    words = ADM_CROP.format(sides[-1]) if sides else None
+    return DatasetImages(dataset, name, recorded, words, settings.get('data_root'))
+
+
+def _usual_pipeline(settings: Mapping[str, Any], crop: int | None) -> list:
+    """Decode, crop and pack pictures of files; only pack those that are in memory."""
+    kind = DATASETS.get(settings['type'])
+    if not (isinstance(kind, type) and issubclass(kind, ImageFolder)):
+        return [PackImage()]
+    color = 'gray' if _is_gray(DATASETS.build({**settings, 'pipeline': []})) else 'rgb'
+    cropping = [] if crop is None else [CenterCrop(crop, enlarge=True)]
+    return [LoadImage(color), *cropping, PackImage()]
+
+
+def _is_gray(dataset: ImageDataset) -> bool:
+    """Whether all of some pictures, spread over the set, have one channel."""
+    step = -(-len(dataset) // _LOOKED_AT)
+    load = LoadImage()
+    for index in range(0, len(dataset), step):
+        image = load(dataset.get_data_info(index))['img']
+        if (image != image[..., :1]).any():
+            return False
+    return True
+
+
+def _describe(step: Any) -> str:
+    return f'{type(step).__name__} {vars(step) if hasattr(step, "__dict__") else ""}'

@@ -1,0 +1,134 @@
+"""The metric inside of MMEngine: batches, processes, a run that validates."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from mmagic_cm.datasets.digits import load_split
+from mmagic_cm.errors import InputError
+from mmagic_cm.evaluation import GenerativeMetrics, PixelFeatures, compute_scores, extract
+from mmagic_cm.registry import METRICS
+
+REAL = dict(dataset=dict(type='DigitsDataset'))
+NAMES = ('fid', 'precision', 'recall')
+DRAWN = load_split('test')[0][:60]
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / 'statistics of these tests'
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(folder))
+
+
+def build(names=NAMES, **settings) -> GenerativeMetrics:
+    settings = dict(reference=REAL, extractor='PixelFeatures') | settings
+    return METRICS.build(dict(type='GenerativeMetrics', names=names, **settings))
+
+
+def feed(metric, numbers, size=10) -> None:
+    """Process the images of these numbers in batches."""
+    for begin in range(0, len(numbers), size):
+        part = numbers[begin : begin + size]
+        samples = [dict(image=torch.from_numpy(DRAWN[i]).permute(2, 0, 1)) for i in part]
+        metric.process(dict(indices=torch.tensor(part)), samples)
+
+
+def expected(metrics=NAMES) -> dict:
+    real, drawn = (
+        extract([torch.from_numpy(images).permute(0, 3, 1, 2)], PixelFeatures())
+        for images in (load_split('train')[0], DRAWN)
+    )
+    return compute_scores(drawn, real, metrics)
+
+
+def test_batches_order_and_repetitions_change_nothing():
+    metric = build()
+    for numbers, size in ((range(60), 10), ([3, 3, 17, *range(59, -1, -1)], 7)):
+        feed(metric, [*numbers], size)
+        found = metric.evaluate(60)
+        assert found == {name: pytest.approx(value) for name, value in expected().items()}
+    assert metric.about['images'] == 60
+    assert metric.about['reference'] == 'DigitsDataset'
+    assert metric.about['crop of the reference'] == 'none: 8 x 8 as stored'
+
+
+def test_names_may_have_a_prefix():
+    metric = build(('fid',), prefix='pixels')
+    feed(metric, [*range(60)])
+    assert metric.evaluate(60).keys() == {'pixels/fid'}
+
+
+def run_ranks(shares, meeting, results) -> None:
+    """Fork a process for each share of the numbers; each writes the figures that it was told."""
+    children = []
+    for rank, share in enumerate(shares):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                dist.init_process_group(
+                    'gloo', f'file://{meeting}', rank=rank, world_size=len(shares)
+                )
+                metric = build()
+                feed(metric, share)
+                figures = metric.evaluate(60)
+                np.save(results / f'{rank}.npy', [figures[name] for name in NAMES])
+                code = 0
+            except BaseException as error:
+                print(f'rank {rank}: {type(error).__name__}: {error}', file=sys.stderr)
+            finally:
+                os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert codes == [0] * len(shares)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+@pytest.mark.parametrize(
+    'shares',
+    [
+        [[*range(0, 60, 2)], [*range(1, 60, 2)]],
+        # As a padded sampler gives them, and of different lengths.
+        [[*range(2, 60, 3)], [*range(1, 60, 3), 2, 5], [*range(0, 60, 3), 8]],
+    ],
+    ids=['two', 'three'],
+)
+def test_processes_give_the_figures_of_one(shares, tmp_path):
+    run_ranks(shares, tmp_path / 'meeting', tmp_path)
+    values = [expected()[name] for name in NAMES]
+    for rank in range(len(shares)):
+        assert np.load(tmp_path / f'{rank}.npy') == pytest.approx(values)
+
+
+def test_images_that_were_not_drawn_are_missed():
+    metric = build(('fid',))
+    feed(metric, [*range(50), 3])
+    with pytest.raises(InputError, match='50 different images were drawn, and 60 were to be'):
+        metric.evaluate(60)
+    with pytest.raises(InputError, match='no images were drawn'):
+        metric.evaluate(60)
+
+
+def test_what_is_missing_is_said_before_anything_is_drawn(tmp_path):
+    for settings, match in (
+        (dict(reference=str(tmp_path / 'none.npz')), 'There is no'),
+        (dict(reference=None), 'fid, precision, recall compare with real images'),
+        (dict(names=('is',)), "is takes 'logits'"),
+        (dict(extractor='InceptionFeatures'), 'InceptionFeatures needs weights'),
+    ):
+        metric = build(**settings)
+        with pytest.raises(InputError, match=match):
+            metric.dataset_meta = {}
+    with pytest.raises(InputError, match="'fiid' is no metric"):
+        build(('fiid',))
+    metric = build()
+    with pytest.raises(InputError, match='the data loader gives no indices'):
+        metric.process({}, [dict(image=torch.zeros(1, 8, 8, dtype=torch.uint8))])
+    wrong = [dict(image=torch.zeros(1, 4, 4, dtype=torch.uint8))]
+    with pytest.raises(InputError, match='generated images are 4 x 4 pixels'):
+        metric.process(dict(indices=[0]), wrong)

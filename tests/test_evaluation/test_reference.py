@@ -1,0 +1,233 @@
+"""Statistics of real images: read, computed once, refused where they do not fit."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmagic_cm.datasets.digits import load_split
+from mmagic_cm.errors import InputError
+from mmagic_cm.evaluation import (
+    Features,
+    InceptionFeatures,
+    ModuleFeatures,
+    PixelFeatures,
+    compute_scores,
+    read_reference,
+    reference,
+    save_reference,
+)
+from mmagic_cm.evaluation.features import FeatureExtractor
+from mmagic_cm.evaluation.reference import available_metrics, check_extractor
+from mmagic_cm.images import save_images, save_npz
+
+IMAGES = load_split('test')[0]
+ALL = ('fid', 'sfid', 'kid', 'is', 'precision', 'recall')
+
+
+class FakeInception(InceptionFeatures):
+    """Without weights: 12 numbers of a picture as features, others as spatial and as logits."""
+
+    identity = 'fake inception'
+
+    def _compute(self, images):
+        pixels = images.flatten(1).float() / 255
+        return dict(features=pixels[:, 20:32], spatial=pixels[:, 32:40], logits=pixels[:, :10])
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    """A cache of its own; how often images were looked at."""
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path / 'cache'))
+    calls = []
+    call = FeatureExtractor.__call__
+
+    def count(self, images):
+        calls.append(len(images))
+        return call(self, images)
+
+    monkeypatch.setattr(FeatureExtractor, '__call__', count)
+    return calls
+
+
+def batch(images=IMAGES) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def save_adm(path, images=IMAGES, **changes) -> dict:
+    """A file as ADM's are: statistics of the data set, and some of its images."""
+    found = FakeInception()(batch(images))
+    arrays = {}
+    for name, (mean, covariance) in dict(
+        features=('mu', 'sigma'), spatial=('mu_s', 'sigma_s')
+    ).items():
+        rows = found[name].double().numpy()
+        arrays |= {mean: rows.mean(0), covariance: np.cov(rows, rowvar=False)}
+    arrays |= dict(arr_0=images[:50]) | changes
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return found
+
+
+def samples(images) -> Features:
+    extractor = FakeInception()
+    found = extractor(batch(images))
+    return Features({name: rows.numpy() for name, rows in found.items()}, extractor.identity)
+
+
+def test_adms_file_gives_what_its_images_give(tmp_path):
+    found = save_adm(tmp_path / 'adm.npz')
+    real = read_reference(tmp_path / 'adm.npz', FakeInception(), ALL)
+    assert real.identity is None
+    assert real.describe()['extractor of the reference'].endswith(
+        'the Inception of 2015 is assumed'
+    )
+    assert real.describe()['reference images'] is None
+    assert real.size == (8, 8)
+    assert np.array_equal(real.features['features'], found['features'][:50].numpy())
+    drawn = samples(IMAGES[:300] // 2)
+    scores = compute_scores(drawn, real, ALL)
+    rows = Features({name: array.numpy() for name, array in found.items()}, 'fake inception')
+    expected = compute_scores(drawn, rows, ('fid', 'sfid'))
+    for name, value in expected.items():
+        assert scores[name] == pytest.approx(value, rel=1e-6)
+    of_images = Features({'features': found['features'][:50].numpy()}, 'fake inception')
+    expected = compute_scores(drawn, of_images, ('kid', 'precision', 'recall'))
+    for name, value in expected.items():
+        assert scores[name] == pytest.approx(value)
+
+
+def test_images_of_adms_file_are_looked_at_only_where_they_are_needed(tmp_path, cache):
+    save_adm(tmp_path / 'adm.npz')
+    cache.clear()
+    assert read_reference(tmp_path / 'adm.npz', FakeInception(), ('fid', 'sfid')).features is None
+    assert cache == []
+    read_reference(tmp_path / 'adm.npz', FakeInception(), ('fid', 'recall'))
+    assert sum(cache) == 50
+    read_reference(tmp_path / 'adm.npz', FakeInception())
+    assert sum(cache) == 50
+
+
+def test_edms_file_has_statistics_alone(tmp_path):
+    save_adm(tmp_path / 'edm.npz', arr_0=None, mu_s=None, sigma_s=None)
+    real = read_reference(tmp_path / 'edm.npz', FakeInception())
+    assert available_metrics(real, FakeInception()) == ('fid', 'is')
+    assert real.crop == 'not recorded in the file'
+    for metric in ('sfid', 'recall'):
+        with pytest.raises(InputError, match=f'{metric} cannot be .* possible: fid, is'):
+            read_reference(tmp_path / 'edm.npz', FakeInception(), (metric,))
+
+
+def test_a_file_that_does_not_say_its_features_is_for_inception_alone(tmp_path):
+    save_adm(tmp_path / 'adm.npz')
+    with pytest.raises(InputError, match='taken for the Inception of 2015: PixelFeatures needs'):
+        read_reference(tmp_path / 'adm.npz', PixelFeatures())
+
+
+@pytest.mark.parametrize('kind', ['npz', 'folder', 'config'])
+def test_pictures_are_looked_at_once(kind, tmp_path, cache):
+    source = tmp_path / ('set.npz' if kind == 'npz' else 'set')
+    if kind == 'npz':
+        save_npz(IMAGES, None, source)
+    elif kind == 'folder':
+        save_images(IMAGES, source)
+    else:
+        source = dict(dataset=dict(type='DigitsDataset', split='test'))
+    first = read_reference(source, PixelFeatures(), crop=8)
+    assert sum(cache) == len(IMAGES)
+    again = read_reference(source, PixelFeatures(), crop=8)
+    assert sum(cache) == len(IMAGES)
+    assert again.describe() == first.describe()
+    assert (again.size, again.count) == ((8, 8), len(IMAGES))
+    pixels = IMAGES.reshape(len(IMAGES), -1) / 127.5 - 1
+    for found in first, again:
+        gaussian = found.gaussians['features']
+        assert gaussian.mean == pytest.approx(pixels.mean(0), abs=1e-6)
+        assert gaussian.covariance == pytest.approx(np.cov(pixels, rowvar=False), abs=1e-6)
+        assert found.features['features'] == pytest.approx(pixels, abs=1e-6)
+    assert again.describe()['extractor of the reference'] == PixelFeatures().identity
+
+
+def test_they_are_looked_at_again_when_they_change(tmp_path, cache):
+    path = tmp_path / 'set.npz'
+    save_npz(IMAGES, None, path)
+    read_reference(path, PixelFeatures())
+    save_npz(IMAGES[:100], None, path)
+    assert read_reference(path, PixelFeatures()).count == 100
+    assert sum(cache) == len(IMAGES) + 100
+    # Another extractor has statistics of its own, beside these.
+    other = ModuleFeatures(torch.nn.Flatten(), mean=[0.5], std=[0.5])
+    assert read_reference(path, other).identity == other.identity
+    assert read_reference(path, PixelFeatures()).identity == PixelFeatures().identity
+    assert sum(cache) == len(IMAGES) + 200
+
+
+def test_another_crop_has_statistics_of_its_own(tmp_path, cache):
+    save_images(IMAGES[:20], tmp_path / 'set')
+    whole = read_reference(tmp_path / 'set', PixelFeatures(), crop=8)
+    part = read_reference(tmp_path / 'set', PixelFeatures(), crop=4)
+    assert (whole.size, part.size) == ((8, 8), (4, 4))
+    assert 'resized to 4 x 4' in part.crop
+    assert sum(cache) == 40
+
+
+def test_saved_statistics_are_a_reference(tmp_path):
+    save_npz(IMAGES, None, tmp_path / 'set.npz')
+    real = read_reference(tmp_path / 'set.npz', FakeInception())
+    save_reference(real, tmp_path / 'mine.npz')
+    again = read_reference(tmp_path / 'mine.npz', FakeInception(), ALL)
+    assert again.describe() == real.describe()
+    assert sorted(path.name for path in tmp_path.glob('*npz*')) == ['mine.npz', 'set.npz']
+    drawn = samples(IMAGES[:300] // 2)
+    assert compute_scores(drawn, again, ALL) == compute_scores(drawn, real, ALL)
+    with np.load(tmp_path / 'mine.npz') as file:  # as evaluators of others read it
+        assert file['mu'].shape == (12,)
+        assert file['sigma_s'].shape == (8, 8)
+
+
+def test_a_mismatch_is_refused(tmp_path):
+    save_npz(IMAGES, None, tmp_path / 'set.npz')
+    save_reference(read_reference(tmp_path / 'set.npz', PixelFeatures()), tmp_path / 'mine.npz')
+    with pytest.raises(InputError, match=r'other features \(PixelFeatures: .*, not fake inception'):
+        read_reference(tmp_path / 'mine.npz', FakeInception())
+    with pytest.raises(InputError, match=r'generated images are 16 x 16 pixels, those .* 8 x 8'):
+        read_reference(tmp_path / 'mine.npz', PixelFeatures(), crop=16)
+
+
+def test_only_some_images_keep_their_features(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, 'NUM_KEPT', 10)
+    save_npz(IMAGES[:100], None, tmp_path / 'set.npz')
+    real = read_reference(tmp_path / 'set.npz', PixelFeatures())
+    kept = PixelFeatures()(batch(IMAGES[[0, 11, 22, 33, 44, 55, 66, 77, 88, 99]]))['features']
+    assert np.array_equal(real.features['features'], kept.numpy())
+    assert (real.count, len(real.features)) == (100, 10)
+
+
+def test_damaged_and_wrong_statistics_are_refused_in_a_sentence(tmp_path):
+    path = tmp_path / 'adm.npz'
+    for match, changes in (
+        (r'mu and sigma: A Gaussian has a mean \(D,\)', dict(mu=np.zeros((2, 3)))),
+        ('mu_s and sigma_s: .* is not finite', dict(mu_s=np.full(8, np.nan))),
+        (
+            'neither mu and sigma nor images .* but mu_s, sigma_s',
+            dict(mu=None, sigma=None, arr_0=None),
+        ),
+        ('allow_pickle=False', dict(mu=np.array([{}], dtype=object))),
+        ('arr_0 must be uint8 images', dict(arr_0=np.zeros((2, 8, 8)))),
+    ):
+        save_adm(path, **changes)
+        with pytest.raises(InputError, match=match):
+            read_reference(path, FakeInception())
+    for content in (b'', b'nothing', b'PK'):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match='cannot be read as an npz'):
+            read_reference(path, FakeInception())
+    with pytest.raises(InputError, match='There is no'):
+        read_reference(tmp_path / 'none.npz', FakeInception())
+    save_npz(IMAGES[:1], None, path)
+    with pytest.raises(InputError, match='at least 2 images'):
+        read_reference(path, FakeInception())
+
+
+def test_metrics_that_an_extractor_cannot_serve():
+    with pytest.raises(InputError, match="is takes 'logits', which PixelFeatures does not give"):
+        check_extractor(('fid', 'is'), PixelFeatures())
+    check_extractor(ALL, FakeInception())

@@ -1,0 +1,190 @@
+"""``tools/search_timesteps.py`` as users type it."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mmagic_cm.apis import generate, init_model
+from mmagic_cm.datasets.digits import load_split
+from mmagic_cm.evaluation import DigitsJudge
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'configs/consistency_models/ect_1xb96-digits-8x8.py'
+METRIC = 'digits/frechet_distance'
+FAST = ('--num-samples', '40', '--num-scales', '6')
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Run the command in this process."""
+    path = ROOT / 'tools/search_timesteps.py'
+    spec = importlib.util.spec_from_file_location('tools_search_timesteps', path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def run(*args, **settings) -> None:
+        settings = dict(experiment_name=uuid.uuid4().hex) | settings
+        options = [f'{key}={value}' for key, value in settings.items()]
+        argv = ['search_timesteps.py', *map(str, args), '--cfg-options', *options]
+        monkeypatch.setattr(sys, 'argv', argv)
+        tool.run_cli(tool.main)
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def checkpoints(tmp_path_factory) -> list[Path]:
+    """Two models of random weights."""
+    paths = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = init_model(CONFIG)
+        torch.nn.init.normal_(model.denoiser.network.out[2].weight, std=0.1)
+        paths.append(tmp_path_factory.mktemp('run') / 'iter_1.pth')
+        torch.save(dict(state_dict=model.state_dict()), paths[-1])
+    return paths
+
+
+def distance(ts, num_samples: int, num_scales: int, checkpoint, config=CONFIG, seed=0) -> float:
+    """The figure of a candidate, by another way."""
+    labels = load_split('train')[1][:num_samples]
+    sampler = dict(type='MultistepSampler', ts=ts, num_scales=num_scales) if ts else None
+    images, _ = generate(init_model(config, checkpoint), len(labels), labels, sampler, seed)
+    return DigitsJudge().judge(images, labels).frechet_distance
+
+
+def read_cache(folder: Path) -> list[dict]:
+    [path] = folder.glob('search_timesteps_*.json')
+    return json.loads(path.read_text())['tried']
+
+
+def proposed(out: str) -> tuple[int, ...]:
+    """The indices of the line for the config."""
+    [text] = re.findall(r"sampler=dict\(type='MultistepSampler', ts=\((.*)\), num_scales", out)
+    return tuple(map(int, text.split(',')))
+
+
+def test_a_search_goes_on_and_remembers(command, checkpoints, tmp_path, capsys, monkeypatch):
+    args = (CONFIG, checkpoints[0], '--work-dir', tmp_path, '--method', 'grid', *FAST)
+    command(*args, '--seed', '3')
+    out = capsys.readouterr().out
+    tried = read_cache(tmp_path)
+    assert [entry['sampler']['type'] for entry in tried] == ['OnestepSampler'] + 4 * [
+        'MultistepSampler'
+    ]
+    # The same noise for all of them: each figure is that of a sampling of its own.
+    for entry in tried[::4]:
+        ts = entry['sampler'].get('ts')
+        expected = distance(ts, 40, 6, checkpoints[0], seed=3)
+        assert entry['figures'][METRIC] == pytest.approx(expected, rel=1e-3)
+    own, *rest = (entry['figures'][METRIC] for entry in tried)
+    if own > min(rest):
+        assert proposed(out) == tuple(
+            min(tried[1:], key=lambda e: e['figures'][METRIC])['sampler']['ts']
+        )
+    else:
+        assert 'keep it' in out
+    assert out.count(METRIC) >= 6
+    [plot] = tmp_path.glob('*_2.png')
+    assert Image.open(plot).width > 500
+
+    # Interrupted after two candidates, it judges the rest only; so does a metric of another name.
+    [path] = tmp_path.glob('search_timesteps_*.json')
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(content, tried=content['tried'][:3])))
+    command(*args, '--seed', '3')
+    out_again = capsys.readouterr().out
+    assert out_again.count('tried before)') == 3
+    assert read_cache(tmp_path) == tried
+    command(*args, '--seed', '3', '--metric', 'accuracy')
+    best = max(entry['figures']['digits/accuracy'] for entry in tried[1:])
+    assert f'digits/accuracy {best:.5g} in 2 evaluations' in capsys.readouterr().out
+    assert read_cache(tmp_path) == tried
+
+
+def test_what_was_tried_with_another_model_does_not_count(command, checkpoints, tmp_path, capsys):
+    args = ('--work-dir', tmp_path, '--num-samples', 40, '--num-scales', 3)
+    command(CONFIG, checkpoints[0], *args)
+    command(CONFIG, checkpoints[1], *args)
+    assert 'tried before' not in capsys.readouterr().out
+    first, second = sorted(tmp_path.glob('search_timesteps_*.json'))
+    assert json.loads(first.read_text())['tried'] != json.loads(second.read_text())['tried']
+    # Nor where somebody gives a file the name of another's.
+    content = first.read_text()
+    first.write_text(second.read_text())
+    second.write_text(content)
+    with pytest.raises(SystemExit):
+        command(CONFIG, checkpoints[0], *args)
+    assert 'another model or another way of judging' in capsys.readouterr().err
+    first.write_text('{')
+    second.write_text('{')
+    with pytest.raises(SystemExit):
+        command(CONFIG, checkpoints[0], *args)
+    assert 'cannot be read: remove it' in capsys.readouterr().err
+
+
+def test_the_configs_own_is_among_those_tried(command, checkpoints, tmp_path, capsys):
+    config = tmp_path / 'own.py'
+    config.write_text(
+        f"_base_ = '{CONFIG}'\n"
+        "model = dict(sampler=dict(type='MultistepSampler', ts=(0, 1, 5), num_scales=6))\n"
+    )
+    command(config, checkpoints[0], '--work-dir', tmp_path, '--num-samples', 40)
+    out = capsys.readouterr().out
+    assert '(0, 1, 5), levels 80' in out
+    assert out.count('tried before)') == 1  # it was judged as the config's own before
+    assert "config's own MultistepSampler" in out
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['none.pth'], 'no checkpoint file none.pth'),
+        (['{checkpoint}', '--num-scales', '2'], '2 scales leave no room for 2 evaluations'),
+        (['{checkpoint}', *FAST, '--metric', 'fid'], "no figure 'fid' in the config's"),
+    ],
+)
+def test_refusals(args, message, command, checkpoints, tmp_path, capsys):
+    args = [arg.format(checkpoint=checkpoints[0]) for arg in args]
+    with pytest.raises(SystemExit):
+        command(CONFIG, *args, '--work-dir', tmp_path)
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error')]
+    assert message in line
+
+
+@pytest.mark.slow
+def test_a_second_level_no_worse_than_the_configs_own(tmp_path):
+    """Of a model that has learnt something: 140 iterations draw digits that are blurred."""
+    environment = os.environ | {'OMP_NUM_THREADS': '1'}
+    config = tmp_path / 'own.py'
+    config.write_text(
+        f"_base_ = '{CONFIG}'\n"
+        "model = dict(sampler=dict(type='MultistepSampler', ts=(0, 9, 17), num_scales=18))\n"
+    )
+
+    def run(tool: str, *args) -> str:
+        argv = [sys.executable, tool, config, *args]
+        done = subprocess.run(
+            [*map(str, argv)], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    options = ('--cfg-options', 'train_cfg.max_iters=140', 'log_level=ERROR')
+    run('tools/train.py', '--work-dir', tmp_path, *options)
+    checkpoint = tmp_path / 'iter_140.pth'
+    out = run('tools/search_timesteps.py', checkpoint, '--work-dir', tmp_path)
+    best = (0, 9, 17) if 'keep it' in out else proposed(out)
+    found, own = (distance(ts, 1400, 18, checkpoint) for ts in (best, (0, 9, 17)))
+    print(f'{own:.3f} with (0, 9, 17), {found:.3f} with {best}')
+    assert found <= own
+    [printed] = re.findall(rf'{METRIC} (\S+) in 2 evaluations', out)
+    assert float(printed) == pytest.approx(found, rel=1e-3)

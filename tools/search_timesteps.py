@@ -1,0 +1,186 @@
+"""Find the noise levels for multistep sampling: ``python tools/search_timesteps.py CONFIG CKPT``.
+
+Each candidate draws the same images from the same noise, and the metrics of the config judge it.
+What was tried is kept in the work directory: an interrupted search goes on.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping
+
+from mmengine.config import DictAction
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+from mmagic_cm.command_line import LAUNCHERS, add_ema_argument
+from mmagic_cm.engine.curriculum_hook import unwrapped
+from mmagic_cm.errors import InputError, run_cli
+from mmagic_cm.evaluation.candidates import Candidates
+from mmagic_cm.evaluation.figure_names import find_figure, higher_is_better, usual_figure
+from mmagic_cm.evaluation.level_grid import LevelGrid, config_line, num_evaluations, own_sampler
+from mmagic_cm.evaluation.plots import draw_search, save_figure
+from mmagic_cm.evaluation.runs import judging_runner
+from mmagic_cm.evaluation.timestep_search import (
+    METHODS,
+    check_search,
+    count_grid,
+    search_timesteps,
+)
+from mmagic_cm.models.consistency_model import PRECISIONS
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line, with OpenMMLab's habits."""
+    parser = argparse.ArgumentParser(
+        description='Find the noise levels for multistep sampling by the metrics of a config'
+    )
+    parser.add_argument('config', help='config file with a test_evaluator')
+    parser.add_argument('checkpoint', help="file of weights, or 'auto': the config's own")
+    parser.add_argument(
+        '--num-steps', type=int, choices=(2, 3, 4), default=2, help='network evaluations an image'
+    )
+    parser.add_argument(
+        '--num-scales', type=int, help="levels of the grid; default: the config's, or 40"
+    )
+    parser.add_argument(
+        '--method',
+        choices=METHODS,
+        default='ternary',
+        help="'ternary' (default; the paper's), or 'grid': try all",
+    )
+    parser.add_argument('--metric', help='default: FID, or the first figure that is best low')
+    parser.add_argument(
+        '--better', choices=('lower', 'higher'), help='of a metric that is not one of ours'
+    )
+    parser.add_argument('--num-samples', type=int, help="images to draw; default: the config's")
+    add_ema_argument(parser)
+    parser.add_argument('--seed', type=int, default=0, help='of the set of images')
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
+    parser.add_argument(
+        '--work-dir', help='of what was tried, and the plot; default: work_dirs/NAME_OF_CONFIG'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings, such as test_dataloader.batch_size=100',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+class Metric:
+    """The figure to go by; which one that is shows when there are figures.
+
+    Attributes:
+        name: Its full name.
+    """
+
+    def __init__(self, name: str | None, better: str | None) -> None:
+        self.name = ''
+        self._asked = name
+        self._better = better
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """The figure, negated where higher is better."""
+        where = "the config's test_evaluator"
+        if self._asked is None:
+            self.name = usual_figure(figures, where)
+        else:
+            self.name = find_figure(self._asked, figures, where)
+        higher = higher_is_better(self.name) if self._better is None else self._better == 'higher'
+        if higher is None:
+            raise InputError(f'Say which way {self.name} is better: --better lower, or higher.')
+        self._sign = -1 if higher else 1
+        return self._sign * figures[self.name]
+
+    def figure(self, score: float) -> float:
+        """The figure of a score."""
+        return self._sign * score
+
+
+def say(text: str = '') -> None:
+    """Print, once for all processes."""
+    if is_main_process():
+        print(text, flush=True)
+
+
+def search(runner: Runner, args: argparse.Namespace) -> None:
+    """Search, print what is found, and draw it."""
+    own = own_sampler(runner.cfg.model)
+    grid = LevelGrid.of(own, unwrapped(runner).denoiser, args.num_scales)
+    check_search(grid.num_scales, args.num_steps, args.method)
+    candidates = Candidates(runner, runner.work_dir)
+    metric = Metric(args.metric, args.better)
+    levels = grid.levels
+    own_ts = grid.ts_of(own)
+
+    def judge(sampler: Mapping, what: str) -> float:
+        begin, known = time.monotonic(), candidates.recall(sampler) is not None
+        score = metric.score(candidates.judge(sampler))
+        took = 'tried before' if known else f'{time.monotonic() - begin:.1f} s'
+        say(f'{what:42} {metric.name} {metric.figure(score):.5g}  ({took})')
+        return score
+
+    def score(ts: tuple[int, ...]) -> float:
+        sigmas = ', '.join(f'{levels[t]:.3g}' for t in ts[:-1])
+        return judge(grid.sampler(ts), f'{ts}, levels {sigmas}:')
+
+    if len(candidates):
+        say(f'{len(candidates)} samplers were tried before: {candidates.path}')
+    if args.method == 'grid':
+        say(f'{count_grid(grid.num_scales, args.num_steps)} candidates')
+    # A sampler of more evaluations, such as a teacher's, is no match, and dear.
+    compared = num_evaluations(own) <= args.num_steps
+    own_score = judge(own, f"the config's own {own['type']}:") if compared else None
+    first = [own_ts] if own_ts is not None and len(own_ts) == args.num_steps + 1 else []
+    result = search_timesteps(
+        score, grid.num_scales, args.num_steps, method=args.method, first=first
+    )
+
+    best = grid.sampler(result.ts)
+    say(
+        f'\nThe best of {len(result.tried)}: {result.ts}, {metric.name} '
+        f'{metric.figure(result.score):.5g} in {args.num_steps} evaluations.'
+    )
+    over_all = min(result.tried, key=result.tried.get)
+    if len(over_all) < len(result.ts):
+        value = metric.figure(result.tried[over_all])
+        say(f'{over_all} is better with fewer: {metric.name} {value:.5g}.')
+    if own_score is not None and own_score <= result.score:
+        say(
+            f"The config's own sampler is no worse, with {num_evaluations(own)} evaluations "
+            f'({metric.name} {metric.figure(own_score):.5g}): keep it.'
+        )
+    else:
+        say(f'Put this into model of the config:\n\n    {config_line(best, own)}\n')
+    if is_main_process():
+        path = candidates.path.with_name(f'{candidates.path.stem}_{args.num_steps}.png')
+        figures = {ts: metric.figure(found) for ts, found in result.tried.items()}
+        marked = None if own_score is None else (own['type'], metric.figure(own_score), own_ts)
+        save_figure(draw_search(figures, result.ts, metric.name, levels, marked), path)
+        print(f'Drawn in {path}; all figures are in {candidates.path}.')
+
+
+def main() -> None:
+    """Set up the model and search."""
+    args = parse_args()
+    runner = judging_runner(
+        args.config,
+        args.checkpoint,
+        args.ema,
+        args.work_dir,
+        {'log_level': 'WARNING', **args.cfg_options},
+        args.launcher,
+        num_samples=args.num_samples,
+        seed=args.seed,
+        precision=args.precision,
+    )
+    search(runner, args)
+
+
+if __name__ == '__main__':
+    run_cli(main)
