@@ -1,0 +1,1 @@
+"""A web page to sample, edit and look at runs with (extra ``web``): :func:`.server.serve`."""

@@ -1,0 +1,240 @@
+"""The second tab: edit a picture with the model."""
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from ..datasets.digits import load_split
+from ..editing import TASKS, edit_pictures
+from ..errors import InputError
+from ..generation import check_seed
+from ..images import save_image, save_npz
+from .drawing import parse_levels
+from .events import Jobs, Stopped, Watch
+from .generate_tab import Results, class_dropdown
+from .models import Shelf, labels_of
+from .outputs import Outputs
+from .painting import MASKS, SHOWN_SIZE, enlarge, from_editor, make_mask
+
+MAX_CANDIDATES = 32
+HELP = {
+    'inpainting': 'Paint over what is to be filled; the rest stays exactly.',
+    'colorization': 'Keeps the luminance, and draws colours. For models of colour pictures.',
+    'super-resolution': 'Keeps the means of patches, and draws details.',
+    'stroke': 'Turns a rough painting into a picture like those of the training.',
+    'denoising': 'Removes noise, of the level that you give or that is estimated.',
+    'interpolation': 'Walks to a second picture; without pictures, between two noises.',
+}
+
+
+def digits_to_pick() -> list[Image.Image]:
+    """A test digit of each class."""
+    images, labels = load_split('test')
+    firsts = [int(np.flatnonzero(labels == label)[0]) for label in range(10)]
+    return [Image.fromarray(images[i, ..., 0]) for i in firsts]
+
+
+class EditTab:
+    """The tab, laid out within a Blocks.
+
+    Args:
+        shelf: The models.
+        outputs: Where results are written.
+        chooser: The components of checkpoint, config and precision.
+        drawn: The gallery of the first tab, whose pictures can be taken.
+
+    Attributes:
+        classes: The component of the classes, whose choices depend on the model.
+        jobs: Its long work.
+    """
+
+    def __init__(self, shelf: Shelf, outputs: Outputs, chooser: list, drawn: gr.Gallery) -> None:
+        self._shelf = shelf
+        self._outputs = outputs
+        self.jobs = Jobs()
+        with gr.Row():
+            with gr.Column(scale=3, min_width=420):
+                task = gr.Dropdown([*TASKS], value='inpainting', label='Task')
+                told = gr.Markdown(HELP['inpainting'])
+                editor = gr.ImageEditor(
+                    type='pil',
+                    format='png',
+                    label='Picture',
+                    sources=('upload', 'clipboard'),
+                    brush=gr.Brush(
+                        default_size=24,
+                        default_color='#e03030',
+                        colors=['#e03030', '#ffffff', '#000000'],
+                    ),
+                    transforms=(),
+                    layers=False,
+                    canvas_size=(SHOWN_SIZE, SHOWN_SIZE),
+                    show_share_button=False,
+                    height=520,
+                    elem_id='editor',
+                    elem_classes='pixels',
+                )
+                gr.Markdown('Upload a picture above, or pick one:')
+                pick = gr.Gallery(
+                    [enlarge(digit) for digit in digits_to_pick()],
+                    label='Pick one',
+                    show_label=False,
+                    columns=5,
+                    height=190,
+                    format='png',
+                    allow_preview=False,
+                    show_share_button=False,
+                    interactive=False,
+                    elem_id='pick',
+                    elem_classes='pixels',
+                )
+                take = gr.Button('Offer those drawn in the first tab', size='sm')
+            with gr.Column(scale=2, min_width=260):
+                mask = gr.Radio([*MASKS], value=MASKS[0], label='To be filled')
+                second = gr.Image(
+                    type='pil', label='Second picture', sources=('upload',), visible=False
+                )
+                self.classes = class_dropdown('None: at random.', max_choices=2)
+                candidates = gr.Slider(1, MAX_CANDIDATES, 4, step=1, label='Candidates')
+                seed = gr.Number(0, precision=0, minimum=0, label='Seed')
+                factor = gr.Slider(2, 16, 4, step=1, label='Factor', visible=False)
+                sigma = gr.Number(
+                    None, label='Noise level', info='Empty: a good one', visible=False
+                )
+                with gr.Accordion('Expert settings', open=False):
+                    num_steps = gr.Slider(2, 100, 40, step=1, label='Noise levels')
+                    levels = gr.Textbox('', label='... or these levels', placeholder='5.38, 2.24')
+                    num_resamples = gr.Slider(1, 20, 1, step=1, label='Visits of each level')
+                with gr.Row():
+                    run = gr.Button('Edit', variant='primary', elem_id='edit')
+                    stop = gr.Button('Stop', variant='stop', elem_id='stop_edit')
+            with gr.Column(scale=3, elem_id='results_edit'):
+                results = Results.build('Results', columns=3)
+
+        task.change(
+            lambda task: [
+                HELP[task],
+                gr.update(visible=task == 'inpainting'),
+                gr.update(visible=task == 'interpolation'),
+                gr.update(visible=task == 'super-resolution'),
+                gr.update(visible=task in ('denoising', 'interpolation')),
+            ],
+            task,
+            [told, mask, second, factor, sigma],
+            queue=False,
+            api_name=False,
+        )
+        pick.select(_picked, pick, editor, queue=False, api_name=False)
+        editor.upload(_uploaded, editor, editor, queue=False, api_name=False)
+        take.click(_offered, drawn, pick, queue=False, api_name=False)
+        inputs = [*chooser, task, editor, mask, second, self.classes, candidates, seed]
+        self.jobs.wire(
+            run,
+            stop,
+            self.edit,
+            [*inputs, factor, sigma, num_steps, levels, num_resamples],
+            results.parts,
+            'edit',
+        )
+
+    def edit(
+        self,
+        checkpoint: str,
+        config: str,
+        precision: str,
+        task: str,
+        picture: dict | None,
+        mask: str,
+        second: Image.Image | None,
+        classes: list[str],
+        num_candidates: int,
+        seed: int,
+        factor: int,
+        sigma: float | None,
+        num_steps: int,
+        levels: str,
+        num_resamples: int,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio looks for it here
+    ) -> list:
+        """Edit; returns the pictures and the files of them.
+
+        Raises:
+            InputError: Settings that do not fit.
+        """
+        if not 1 <= num_candidates <= MAX_CANDIDATES:
+            raise InputError(f'This page draws 1 to {MAX_CANDIDATES} candidates.')
+        pictures, masks = _inputs(task, picture, mask, second)
+        with self.jobs.running(request) as is_stopped:
+            progress(0, desc='Loading the model')
+            names = self._shelf.class_names(checkpoint, config)
+            labels = labels_of(classes, names)
+            model = self._shelf.model(checkpoint, config, precision)
+
+            def report(evaluations: int) -> None:
+                progress(None, desc=f'{evaluations} evaluations')
+
+            try:
+                with Watch(model, is_stopped, report):
+                    [result] = edit_pictures(
+                        model,
+                        task,
+                        pictures,
+                        masks=masks,
+                        factor=int(factor),
+                        sigma=sigma,
+                        sigmas=parse_levels(levels) if levels.strip() else None,
+                        num_steps=int(num_steps),
+                        num_resamples=int(num_resamples),
+                        labels=labels,
+                        seed=check_seed(seed),
+                        num_candidates=int(num_candidates),
+                    )
+            except Stopped:
+                gr.Info('Stopped.')
+                return [gr.skip()] * 3
+        folder = self._outputs.new()
+        parts = {**result.shown}
+        parts |= {f'candidate {k}': image for k, image in enumerate(result.candidates, start=1)}
+        gallery = [
+            (str(save_image(image, folder / f'{name.replace(" ", "_")}.png')), name)
+            for name, image in parts.items()
+        ]
+        save_image(result.side_by_side(), folder / 'edited.png')
+        save_npz(result.candidates, None, folder / 'edited.npz')
+        return [gallery, *(str(folder / f'edited.{kind}') for kind in ('png', 'npz'))]
+
+
+def _inputs(task: str, picture: dict | None, mask: str, second: Image.Image | None) -> tuple:
+    """Pictures and masks as ``edit_pictures`` takes them."""
+    if task == 'interpolation':
+        if second is None:
+            return [], []
+        first, _ = from_editor(picture, needs_mask=False)
+        return [first, second.convert('RGB')], []
+    image, painted = from_editor(picture, needs_mask=task == 'inpainting')
+    return [image], [make_mask(mask, painted)] if task == 'inpainting' else []
+
+
+def _picked(pictures: list, event: gr.SelectData) -> Image.Image:
+    path, _ = pictures[event.index]
+    return _read(path)
+
+
+def _read(path: str) -> Image.Image:
+    with Image.open(path) as picture:
+        return enlarge(picture)
+
+
+def _uploaded(value: dict) -> Image.Image | dict:
+    """A small picture as large as one can paint in."""
+    background = value['background']
+    if background is None or max(background.size) >= enlarge(background).width:
+        return gr.skip()
+    return enlarge(background)
+
+
+def _offered(pictures: list | None) -> list:
+    if not pictures:
+        raise gr.Error('Nothing was drawn yet.', print_exception=False)
+    return [_read(path) for path, _ in pictures]

@@ -1,0 +1,267 @@
+"""The first tab: draw images, with one sampler or with two side by side."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from ..errors import InputError
+from ..generation import check_seed
+from .drawing import NOISE, SAMPLERS, WITH_CHURN, WITH_STEPS, Drawn, SamplerChoice, draw, table
+from .events import Jobs
+from .models import Shelf, labels_of
+from .outputs import Outputs
+
+MAX_IMAGES = 256
+COLUMNS, COLUMNS_OF_TWO = 8, 3  # of the galleries
+
+
+@dataclass
+class SamplerControls:
+    """The components that say a sampler."""
+
+    kind: gr.Dropdown
+    num_levels: gr.Slider
+    levels: gr.Textbox
+    num_steps: gr.Slider
+    churn: gr.Slider
+
+    @classmethod
+    def build(cls, name: str, kind: str) -> 'SamplerControls':
+        """Lay them out; only those that the kind of sampler has are seen."""
+        own = SamplerChoice(kind)
+        controls = cls(
+            gr.Dropdown(
+                [*SAMPLERS],
+                value=kind,
+                label=f'Sampler {name}',
+                elem_id=f'sampler_{name.lower()}',
+            ),
+            gr.Slider(
+                1, 20, own.num_levels, step=1, label='Noise levels', info='One evaluation each'
+            ),
+            gr.Textbox(own.levels, label='... or these levels', placeholder='80, 1.3'),
+            gr.Slider(1, 100, own.num_steps, step=1, label='Steps'),
+            gr.Slider(0, 100, own.churn, label='Churn', info='Noise added on the way'),
+        )
+        for part, visible in zip(controls.parts[1:], _visible(kind), strict=True):
+            part.visible = visible
+        controls.kind.change(
+            lambda kind: [gr.update(visible=visible) for visible in _visible(kind)],
+            controls.kind,
+            controls.parts[1:],
+            queue=False,
+            api_name=False,
+        )
+        return controls
+
+    @property
+    def parts(self) -> list[gr.components.Component]:
+        """In the order of the fields of :class:`SamplerChoice`."""
+        return [self.kind, self.num_levels, self.levels, self.num_steps, self.churn]
+
+
+def _visible(kind: str) -> list[bool]:
+    multistep = kind == 'multistep'
+    return [multistep, multistep, kind in WITH_STEPS, kind in WITH_CHURN]
+
+
+@dataclass
+class Results:
+    """The components that show a set of images."""
+
+    gallery: gr.Gallery
+    png: gr.DownloadButton
+    npz: gr.DownloadButton
+
+    @classmethod
+    def build(cls, name: str, columns: int = COLUMNS) -> 'Results':
+        """Lay them out."""
+        gr.Markdown(f'**{name}**')
+        gallery = gr.Gallery(
+            label=name,
+            show_label=False,
+            columns=columns,
+            object_fit='contain',
+            format='png',
+            height=420,
+            elem_classes='pixels',
+            show_share_button=False,
+            interactive=False,
+        )
+        with gr.Row():
+            png = gr.DownloadButton('Download as PNG', size='sm')
+            npz = gr.DownloadButton('Download as npz', size='sm')
+        return cls(gallery, png, npz)
+
+    @property
+    def parts(self) -> list[gr.components.Component]:
+        """In the order of :func:`shown`."""
+        return [self.gallery, self.png, self.npz]
+
+
+def shown(drawn: Drawn | None, names: list[str] | None, outputs: Outputs) -> list:
+    """Values of :class:`Results`."""
+    if drawn is None or not len(drawn.images):
+        return [None, None, None]
+    images, grid, npz = drawn.save(outputs.new())
+    captions = [None] * len(images)
+    if drawn.labels is not None and names is not None:
+        captions = [names[label] if label >= 0 else 'no class' for label in drawn.labels]
+    gallery = [(str(path), caption) for path, caption in zip(images, captions, strict=True)]
+    return [gallery, str(grid), str(npz)]
+
+
+class GenerateTab:
+    """The tab, laid out within a Blocks.
+
+    Args:
+        shelf: The models.
+        outputs: Where results are written.
+        chooser: The components of checkpoint, config and precision.
+
+    Attributes:
+        classes: The component of the classes, whose choices depend on the model.
+        results: Of sampler A and B.
+        jobs: Its long work.
+    """
+
+    def __init__(self, shelf: Shelf, outputs: Outputs, chooser: list) -> None:
+        self._shelf = shelf
+        self._outputs = outputs
+        self.jobs = Jobs()
+        with gr.Row():
+            with gr.Column(scale=1, min_width=320):
+                self.classes = class_dropdown(
+                    'None: at random. Several: in turn.', elem_id='classes_generate'
+                )
+                with gr.Row():
+                    num_images = gr.Slider(
+                        1, MAX_IMAGES, 16, step=1, label='Images', elem_id='num_images'
+                    )
+                    seed = gr.Number(0, precision=0, minimum=0, label='Seed')
+                first = SamplerControls.build('A', 'one step')
+                compare = gr.Checkbox(
+                    False,
+                    label='Beside it, another sampler from the same noise',
+                    elem_id='compare',
+                )
+                with gr.Column(visible=False) as second_column:
+                    second = SamplerControls.build('B', 'multistep')
+                with gr.Accordion('Expert settings', open=False):
+                    noise = gr.Radio([*NOISE], value=next(iter(NOISE)), label='Noise')
+                    dropout = gr.Checkbox(False, label='Keep dropout as in training')
+                    batch_size = gr.Slider(
+                        1, MAX_IMAGES, 64, step=1, label='Images at a time', elem_id='batch_size'
+                    )
+                with gr.Row():
+                    run = gr.Button('Generate', variant='primary', elem_id='generate')
+                    stop = gr.Button('Stop', variant='stop', elem_id='stop_generate')
+            with gr.Column(scale=3):
+                costs = gr.Markdown(label='Costs', elem_id='costs')
+                with gr.Row():
+                    with gr.Column(elem_id='results_a'):
+                        a = Results.build('A')
+                    with gr.Column(visible=False, elem_id='results_b') as results_column:
+                        b = Results.build('B')
+        self.results = [a, b]
+        compare.change(
+            lambda wanted: [
+                *[gr.Column(visible=wanted)] * 2,
+                *[gr.Gallery(columns=COLUMNS_OF_TWO if wanted else COLUMNS)] * 2,
+            ],
+            compare,
+            [second_column, results_column, a.gallery, b.gallery],
+            queue=False,
+            api_name=False,
+        )
+        inputs = [*chooser, self.classes, num_images, seed, *first.parts, compare, *second.parts]
+        self.jobs.wire(
+            run,
+            stop,
+            self.generate,
+            [*inputs, noise, dropout, batch_size],
+            [costs, *a.parts, *b.parts],
+            'generate',
+        )
+
+    def generate(
+        self,
+        checkpoint: str,
+        config: str,
+        precision: str,
+        classes: list[str],
+        num_images: int,
+        seed: int,
+        sampler: str,
+        num_levels: int,
+        levels: str,
+        num_steps: int,
+        churn: float,
+        compare: bool,
+        sampler_b: str,
+        num_levels_b: int,
+        levels_b: str,
+        num_steps_b: int,
+        churn_b: float,
+        noise: str,
+        dropout: bool,
+        batch_size: int,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio looks for it here
+    ) -> list:
+        """Draw; returns what it cost, and the images and files of A and B.
+
+        Raises:
+            InputError: Settings that do not fit.
+        """
+        if not 1 <= num_images <= MAX_IMAGES:
+            raise InputError(f'This page draws 1 to {MAX_IMAGES} images, not {num_images}.')
+        choices = [SamplerChoice(sampler, num_levels, levels, num_steps, churn)]
+        if compare:
+            choices.append(SamplerChoice(sampler_b, num_levels_b, levels_b, num_steps_b, churn_b))
+        with self.jobs.running(request) as is_stopped:
+            progress(0, desc='Loading the model')
+            names = self._shelf.class_names(checkpoint, config)
+            labels = labels_of(classes, names)
+            model = self._shelf.model(checkpoint, config, precision)
+            samplers = [choice.of(model) for choice in choices]
+            total = num_images * sum(sampler.num_evaluations for sampler in samplers)
+            results: list[Drawn] = []
+
+            def report(evaluations: int) -> None:
+                past = sum(round(r.evaluations * len(r.images)) for r in results)
+                done = min((past + evaluations) / total, 1.0)  # guidance evaluates twice
+                progress(done, desc='Sampling')
+
+            for chosen in samplers:
+                drawn = draw(
+                    model,
+                    int(num_images),
+                    labels,
+                    chosen,
+                    seed=check_seed(seed),
+                    batch_size=int(batch_size),
+                    noise=noise,
+                    dropout=dropout,
+                    is_stopped=is_stopped,
+                    report=report,
+                )
+                results.append(drawn)
+                if not drawn.is_whole:
+                    break
+        a, b = [*results, None][:2]
+        shown_a, shown_b = (shown(drawn, names, self._outputs) for drawn in (a, b))
+        return [table(results, model.device), *shown_a, *shown_b]
+
+
+def class_dropdown(info: str, **settings) -> gr.Dropdown:
+    """Classes by name or number, searchable; their choices come with the model."""
+    return gr.Dropdown(
+        [],
+        value=[],
+        multiselect=True,
+        allow_custom_value=True,
+        label='Classes',
+        info=info,
+        **settings,
+    )

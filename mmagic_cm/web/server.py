@@ -1,0 +1,123 @@
+"""Serves the page, from this machine and to it unless told otherwise."""
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio_client import utils as client_utils
+from starlette.middleware import Middleware
+
+from ..errors import InputError
+from .models import Shelf
+from .outputs import Outputs
+from .page import build_page
+
+LOCALHOST = '127.0.0.1'
+MAX_UPLOAD = '20mb'
+# Gradio's page names a script of another host; a browser that is told this fetches none.
+POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'"
+)
+
+
+@contextmanager
+def serve(shelf: Shelf, host: str = LOCALHOST, port: int | None = None) -> Iterator[gr.Blocks]:
+    """Serve the page until the block ends; nothing is fetched or sent elsewhere.
+
+    What the page writes and what is uploaded to it lies in one temporary folder, the only one of
+    which it serves files; it is removed at the end.
+
+    Args:
+        shelf: The models.
+        host: Where to listen: this machine alone, or '0.0.0.0' for all that can reach it.
+        port: Default: the first free one from 7860 on; 0: any free one.
+
+    Yields:
+        The page, whose ``local_url`` says where it is.
+
+    Raises:
+        InputError: The port is taken.
+    """
+    _read_open_schemas()
+    with tempfile.TemporaryDirectory(prefix='mmagic_cm_web_') as folder, _files_in(Path(folder)):
+        page = build_page(shelf, Outputs(Path(folder) / 'outputs'))
+        try:
+            page.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                prevent_thread_lock=True,
+                quiet=True,
+                allowed_paths=[],
+                max_file_size=MAX_UPLOAD,
+                ssr_mode=False,
+                enable_monitoring=False,
+                app_kwargs=dict(middleware=[Middleware(_OwnContentOnly)]),
+            )
+        except OSError as error:
+            raise InputError(f'The page cannot listen on {host}:{port}: {error}') from error
+        try:
+            yield page
+        finally:
+            page.close(verbose=False)
+
+
+class _OwnContentOnly:
+    """Middleware that sends ``POLICY`` with every answer."""
+
+    def __init__(self, app: Callable) -> None:
+        self._app = app
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        async def send_with_policy(message: dict) -> None:
+            if message['type'] == 'http.response.start':
+                header = (b'content-security-policy', POLICY.encode())
+                message = {**message, 'headers': [*message['headers'], header]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
+
+
+@contextmanager
+def _files_in(folder: Path) -> Iterator[None]:
+    """Let Gradio keep its files there, which it reads from the environment whenever it writes."""
+    values = {
+        'GRADIO_TEMP_DIR': str(folder / 'served'),
+        'GRADIO_EXAMPLES_CACHE': str(folder / 'examples'),
+        'GRADIO_ANALYTICS_ENABLED': 'False',
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _read_open_schemas() -> None:
+    """Let Gradio 5.11, which MMagic's huggingface_hub holds back, run beside pydantic from 2.11 on.
+
+    Where the schema of a file says ``additionalProperties: true``, which is what leaving it out
+    means, Gradio's description of its API fails, and the page with it.
+    """
+    upstream = client_utils._json_schema_to_python_type
+    if hasattr(upstream, '__wrapped__'):
+        return
+
+    @functools.wraps(upstream)
+    def convert(schema: Any, defs: Any) -> str:
+        if isinstance(schema, dict) and schema.get('additionalProperties') is True:
+            schema = {key: schema[key] for key in schema if key != 'additionalProperties'}
+        return upstream(schema, defs)
+
+    client_utils._json_schema_to_python_type = convert

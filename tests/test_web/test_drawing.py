@@ -1,0 +1,94 @@
+"""What is drawn: the package's own samples, counted, timed and stopped."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmagic_cm.apis import generate
+from mmagic_cm.diffusion.samplers import HeunSampler, OnestepSampler
+from mmagic_cm.errors import InputError
+from mmagic_cm.web.drawing import SAMPLERS, SamplerChoice, draw, name_of, parse_levels, table
+
+
+@pytest.mark.parametrize('kind', SAMPLERS)
+def test_every_sampler_counts_its_evaluations(model, kind):
+    sampler = SamplerChoice(kind, num_steps=3).of(model)
+    drawn = draw(model, 5, '3', sampler, batch_size=2)
+    assert drawn.evaluations == sampler.num_evaluations
+    assert drawn.is_whole
+    assert drawn.seconds > 0
+    assert np.array_equal(drawn.images, generate(model, 5, 3, sampler)[0])
+    assert drawn.labels.tolist() == [3] * 5
+
+
+def test_levels(model):
+    model.denoiser.sigma_max = 10.0
+    two = SamplerChoice('multistep', num_levels=2).of(model)
+    middle = ((10.0 ** (1 / 7) + 0.002 ** (1 / 7)) / 2) ** 7
+    assert two.sigmas == pytest.approx((10.0, middle), rel=1e-5)
+    assert SamplerChoice('multistep', levels='8, 1.3').of(model).sigmas == (8.0, 1.3)
+    assert SamplerChoice('Heun', num_steps=4, churn=5).of(model).s_churn == 5
+    assert SamplerChoice('one step').of(model).sigma_max == 10.0
+    for wrong in (SamplerChoice('magic'), SamplerChoice('multistep', levels='8 1')):
+        with pytest.raises(InputError):
+            wrong.of(model)
+    assert parse_levels('80, 1.3') == [80.0, 1.3]
+
+
+def test_two_samplers_start_from_the_same_noise(model):
+    starts = []
+
+    def spy(module, args, kwargs):
+        starts.append(args[0].clone())
+
+    with torch.inference_mode():
+        hook = model.denoiser.register_forward_pre_hook(spy, with_kwargs=True)
+        for kind in ('one step', 'Heun'):
+            draw(model, 2, '1', SamplerChoice(kind, num_steps=2).of(model))
+        hook.remove()
+    assert torch.equal(starts[0], starts[1])
+
+
+def test_stopped_between_two_evaluations(model):
+    asked = []
+
+    def is_stopped():
+        asked.append(True)
+        return len(asked) > 4  # in the second batch of three evaluations
+
+    drawn = draw(model, 6, None, HeunSampler(num_steps=2), batch_size=2, is_stopped=is_stopped)
+    assert not drawn.is_whole
+    assert np.array_equal(drawn.images, generate(model, 2, drawn.labels, HeunSampler(2))[0])
+    assert 'stopped after 2 images' in table([drawn], torch.device('cpu'))
+    assert not model.denoiser._forward_pre_hooks
+    assert draw(model, 1, None, OnestepSampler(), is_stopped=lambda: True).images.shape[0] == 0
+
+
+def test_noise_and_dropout(build_model):
+    model = build_model(network=dict(dropout=0.5))
+    one = OnestepSampler()
+    plain = draw(model, 4, '3', one).images
+    batch = draw(model, 4, '3', one, noise='one stream for the batch').images
+    masked = draw(model, 4, '3', one, dropout=True).images
+    assert not np.array_equal(plain, batch)
+    assert not np.array_equal(plain, masked)
+    assert np.array_equal(masked, draw(model, 4, '3', one, dropout=True).images)
+    with pytest.raises(InputError, match='no dropout'):
+        draw(build_model(), 1, None, one, dropout=True)
+    with pytest.raises(InputError, match='is not known'):
+        draw(model, 1, None, one, noise='pink')
+
+
+def test_files(model, tmp_path):
+    drawn = draw(model, 3, '1,2', OnestepSampler())
+    images, grid, npz = drawn.save(tmp_path)
+    assert [path.name for path in images] == ['000000.png', '000001.png', '000002.png']
+    assert grid.exists()
+    with np.load(npz) as arrays:
+        assert np.array_equal(arrays['arr_0'], drawn.images)
+        assert arrays['arr_1'].tolist() == [1, 2, 1]
+
+
+def test_names(model):
+    assert name_of(HeunSampler(num_steps=7)) == 'Heun, 7 steps'
+    assert name_of(SamplerChoice('multistep', levels='80, 1.3').of(model)) == 'multistep at 80, 1.3'

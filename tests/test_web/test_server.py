@@ -1,0 +1,238 @@
+"""The page over the network: its API, and what it keeps to itself."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gradio_client
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmagic_cm.apis import generate, init_model
+from mmagic_cm.datasets.digits import load_split
+from mmagic_cm.errors import InputError
+from mmagic_cm.web.server import POLICY, serve
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINT = 'digits/iter_2.pth'
+
+
+@pytest.fixture(scope='module')
+def model(work_dirs):
+    return init_model(work_dirs / 'digits' / 'tiny.py', work_dirs / CHECKPOINT, 'cpu')
+
+
+def arrays_of(path: str) -> dict:
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def test_what_the_page_draws_is_what_python_draws(page, model):
+    costs, gallery, png, npz, gallery_b, *_ = page.client.predict(
+        classes=['3', '4'], num_images=5, seed=7, api_name='/generate'
+    )
+    found = arrays_of(npz)
+    images, labels = generate(model, 5, '3,4', 'OnestepSampler', seed=7)
+    assert np.array_equal(found['arr_0'], images)
+    assert np.array_equal(found['arr_1'], labels)
+    assert [item['caption'] for item in gallery] == ['3', '4', '3', '4', '3']
+    assert np.array_equal(np.asarray(Image.open(gallery[1]['image'])), images[1, ..., 0])
+    assert Path(png).name == 'samples.png'
+    assert not gallery_b
+    assert '| A | one step | 1 |' in costs
+
+
+def test_two_samplers_side_by_side(page, model):
+    costs, _, _, a, _, _, b = page.client.predict(
+        classes=['3'], num_images=2, compare=True, sampler_b='Heun', num_steps_b=2,
+        precision='bf16', api_name='/generate',
+    )  # fmt: skip
+    assert '| B | Heun, 2 steps | 3 |' in costs
+    assert not np.array_equal(arrays_of(a)['arr_0'], arrays_of(b)['arr_0'])
+
+
+def test_edit(page, tmp_path):
+    digit = load_split('test')[0][0]
+    path = tmp_path / 'digit.png'
+    Image.fromarray(digit[..., 0]).save(path)
+    file = gradio_client.handle_file(str(path))
+    gallery, png, npz = page.client.predict(
+        picture=dict(background=file, layers=[], composite=None),
+        mask='lower half',
+        second=None,
+        sigma=None,
+        num_steps=3,
+        api_name='/edit',
+    )
+    candidates = arrays_of(npz)['arr_0']
+    assert candidates.shape == (4, 8, 8, 1)
+    assert np.array_equal(candidates[:, :4], np.broadcast_to(digit[:4], (4, 4, 8, 1)))
+    assert len(np.unique(candidates[:, 4:], axis=0)) == 4
+    assert [item['caption'] for item in gallery][:3] == ['input', 'degraded', 'candidate 1']
+    assert Path(png).stat().st_size > 0
+
+
+def test_a_walk_between_noises(page):
+    gallery, *_ = page.client.predict(
+        task='interpolation', picture=None, second=None, sigma=None, num_candidates=5,
+        classes=['3'], api_name='/edit',
+    )  # fmt: skip
+    assert len(gallery) == 5
+
+
+def test_stop(page):
+    work = page.client.submit(
+        num_images=256, batch_size=1, sampler='Heun', num_steps=100, api_name='/generate'
+    )
+    end = time.monotonic() + 30
+    while not work.status().progress_data and time.monotonic() < end:
+        time.sleep(0.05)
+    page.client.predict(api_name='/stop_generate')
+    assert 'stopped after' in work.result(timeout=30)[0]
+
+
+def test_a_run(page):
+    plot, grids = page.client.predict(runs=['digits'], api_name='/show_run')
+    assert plot['plot'].startswith('data:image/png')
+    assert [item['caption'] for item in grids] == ['iteration 2']
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        (dict(checkpoint='/etc/passwd'), 'none of the checkpoints'),
+        (dict(checkpoint='{run}/iter_2.pth'), 'none of the checkpoints'),
+        (dict(config='{run}/tiny.py'), 'no config that this page offers'),
+        (dict(classes=['eleven']), "'eleven' is no class"),
+        (dict(num_images=10**6), 'draws 1 to 256 images'),
+        (dict(num_images=1, seed=-1), 'seed|[Mm]inimum'),
+        (dict(dropout=True), 'no dropout'),
+        (dict(sampler='multistep', levels='1, 2'), 'must descend'),
+    ],
+)
+def test_mistakes_are_answered_with_a_sentence(page, work_dirs, settings, sentence):
+    run = str((work_dirs / 'digits').resolve())
+    settings = {k: v.format(run=run) if isinstance(v, str) else v for k, v in settings.items()}
+    with pytest.raises(Exception, match=sentence):
+        page.client.predict(**settings, api_name='/generate')
+
+
+def test_no_other_run_is_shown(page, work_dirs):
+    with pytest.raises(Exception, match='no training run that this page offers'):
+        page.client.predict(runs=[str(work_dirs / 'digits')], api_name='/show_run')
+
+
+@pytest.mark.parametrize('path', ['/etc/passwd', str(ROOT / 'pyproject.toml'), '{checkpoint}'])
+def test_no_file_is_served_but_its_own(page, work_dirs, path):
+    path = path.format(checkpoint=work_dirs / CHECKPOINT)
+    for route in ('gradio_api/file=', 'file='):
+        answer = httpx.get(f'{page.url}/{route}{path}')
+        assert answer.status_code in (403, 404)
+
+
+def test_no_file_of_the_server_is_edited(page, work_dirs):
+    """A path that was not uploaded is no picture, whatever the request says."""
+    picture = work_dirs / 'digits' / 'samples' / 'iter_2.png'
+    file = dict(path=str(picture), meta={'_type': 'gradio.FileData'})
+    data = [CHECKPOINT, "the checkpoint's own", 'fp32', 'denoising']
+    data += [dict(background=file, layers=[], composite=None), 'middle', None, [], 1, 0, 4]
+    data += [None, 3, '', 1]
+    begun = httpx.post(f'{page.url}/gradio_api/call/edit', json=dict(data=data)).json()
+    answer = httpx.get(f'{page.url}/gradio_api/call/edit/{begun["event_id"]}').text
+    assert 'event: error' in answer
+
+
+def test_it_tells_browsers_to_fetch_nothing_from_elsewhere(page):
+    answer = httpx.get(page.url)
+    assert answer.headers['content-security-policy'] == POLICY
+    assert 'fonts.googleapis.com/css' not in answer.text
+
+
+def test_its_files_lie_in_one_folder_which_ends_with_it(page, tmp_path):
+    assert page.folder.is_dir()
+    assert {*os.listdir(page.folder)} <= {'outputs', 'served', 'examples'}
+    before = {k: os.environ.get(k) for k in ('GRADIO_TEMP_DIR', 'GRADIO_EXAMPLES_CACHE')}
+    with serve(page.shelf) as second:
+        folder = Path(os.environ['GRADIO_TEMP_DIR']).parent
+        assert second.local_url != page.url
+        assert second.server_name == '127.0.0.1'
+    assert not folder.exists()
+    assert before == {k: os.environ.get(k) for k in before}
+
+
+def test_nothing_is_asked_of_other_machines(page, monkeypatch):
+    asked = []
+    upstream = socket.getaddrinfo
+
+    def spy(host, *args, **kwargs):
+        asked.append(host)
+        return upstream(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, 'getaddrinfo', spy)
+    with serve(page.shelf):
+        pass
+    known = {'127.0.0.1', 'localhost', '0.0.0.0', None}
+    assert {h.decode() if isinstance(h, bytes) else h for h in asked} <= known
+
+
+def test_a_port_that_is_taken(page):
+    port = int(page.url.rsplit(':', 1)[1])
+    with (
+        pytest.raises(InputError, match=f'cannot listen on 127.0.0.1:{port}'),
+        serve(page.shelf, port=port),
+    ):
+        pass
+
+
+def test_the_command_line(monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location('gradio_demo', ROOT / 'demo' / 'gradio_demo.py')
+    demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    monkeypatch.setattr(sys, 'argv', ['gradio_demo.py'])
+    args = demo.parse_args()
+    assert (args.host, args.port, args.allow_any_checkpoint) == ('127.0.0.1', None, False)
+    monkeypatch.setattr(sys, 'argv', ['gradio_demo.py', '--share'])
+    with pytest.raises(SystemExit):
+        demo.parse_args()
+
+
+AFTER_MMAGIC = """
+import sys
+from pathlib import Path
+from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic
+register_into_mmagic()
+from mmagic.apis import MMagicInferencer
+from mmengine import DefaultScope
+work_dirs, port = Path(sys.argv[1]), int(sys.argv[2])
+config, checkpoint = str(work_dirs / 'digits/tiny.py'), str(work_dirs / 'digits/iter_2.pth')
+editor = MMagicInferencer('consistency_models', model_config=config, model_ckpt=checkpoint)
+editor.infer(label=3)
+DefaultScope.get_instance('left behind', scope_name='mmagic')
+assert DefaultScope.get_current_instance().scope_name == 'mmagic'
+import gradio_client
+from mmagic_cm.web.models import Shelf
+from mmagic_cm.web.server import serve
+with serve(Shelf([work_dirs], 'cpu'), port=port) as page:
+    client = gradio_client.Client(page.local_url, verbose=False, download_files=False)
+    print(client.predict(sampler='Heun', num_steps=2, api_name='/generate')[0])
+    settings = dict(picture=None, second=None, sigma=None, task='interpolation')
+    print(len(client.predict(**settings, api_name='/edit')[0]), 'pictures')
+"""
+
+
+@pytest.mark.slow
+def test_after_mmagics_own_inferencer(work_dirs):
+    with socket.socket() as any_free:
+        any_free.bind(('127.0.0.1', 0))
+        port = any_free.getsockname()[1]
+    command = [sys.executable, '-c', AFTER_MMAGIC, str(work_dirs), str(port)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert '| A | Heun, 2 steps | 3 |' in done.stdout
+    assert '4 pictures' in done.stdout
