@@ -43,7 +43,7 @@ for name in ('torchvision', 'cv2', 'mmengine'):
 endef
 export CHECK
 
-.PHONY: help setup demo test test-slow lint format clean stale
+.PHONY: help setup demo test test-slow lint format docs clean stale
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -76,8 +76,12 @@ format: $(STAMP)  ## mend the style where ruff can
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
+docs: $(STAMP)  ## build the documents (Sphinx) into docs/_build/html
+	@$(PY) -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@echo 'The documents are in docs/_build/html/index.html.'
+
 clean:  ## remove caches and build products; .venv and work_dirs/ stay
-	@rm -rf build dist ./*.egg-info .pytest_cache .ruff_cache
+	@rm -rf build dist docs/_build ./*.egg-info .pytest_cache .ruff_cache
 	@find . \( -name .venv -o -name .git -o -name work_dirs \) -prune -o \
 	    -name __pycache__ -type d -exec rm -rf {} +
 

@@ -8,6 +8,7 @@ import argparse
 from mmagic_cm.checkpoints.fetching import fetch
 from mmagic_cm.checkpoints.released import CACHE_VARIABLE, RELEASED, released_model
 from mmagic_cm.errors import run_cli
+from mmagic_cm.evaluation import InceptionFeatures
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,6 +19,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('names', nargs='*', metavar='NAME', help=', '.join(RELEASED))
     parser.add_argument('--all', action='store_true', help='all twelve')
+    parser.add_argument(
+        '--inception', action='store_true', help='the Inception network that FID needs (91 MB)'
+    )
     return parser.parse_args()
 
 
@@ -29,7 +33,11 @@ def main() -> None:
         released_model(name)  # A wrong name is told before anything is downloaded.
     for name in names:
         print(f'{fetch(name)} is there, and is what it should be')
-    if not names:
+    if args.inception:
+        extractor = InceptionFeatures()
+        extractor.fetch()
+        print(f'{extractor.path} is there, and is what it should be')
+    if not names and not args.inception:
         for model in RELEASED.values():
             print(f'{model.name:22}{model.path if model.path.is_file() else model.url}')
 

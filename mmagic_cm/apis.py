@@ -142,7 +142,7 @@ def init_model(
     for tensor in (*model.parameters(), *model.buffers()):
         # One after the other out of the file, which somebody may write anew.
         tensor.data = tensor.data.clone()
-    model.to(device, memory_format=torch.channels_last).eval()
+    model.to(device, memory_format=model.memory_format).eval()
     if compile:
         network.compile(fullgraph=True, mode=compile if isinstance(compile, str) else None)
     return model

@@ -70,6 +70,7 @@ def matches(pattern: re.Pattern) -> list[str]:
         ('test', "python -m pytest -n 2 --dist loadgroup -m 'not slow'"),
         ('test-slow', 'python -m pytest -n 2 --dist loadgroup -m slow'),
         ('lint', 'ruff format --check .'),
+        ('docs', 'python -m sphinx -b html -W'),
         ('format', 'ruff format .'),
     ],
 )
@@ -77,7 +78,8 @@ def test_make_targets_set_up_first_and_run_their_command(target, expected):
     # `-W pyproject.toml`: as if it had just changed, so that the set-up is out of date.
     done = make('-n', '-W', 'pyproject.toml', target)
     assert done.returncode == 0, done.stderr
-    install = done.stdout.find("install -q -c requirements/constraints.txt -e '.[mmagic,eval,web,docs,dev]'")
+    extras = "-e '.[mmagic,eval,web,docs,dev]'"
+    install = done.stdout.find(f'install -q -c requirements/constraints.txt {extras}')
     assert 0 <= install < done.stdout.find(expected), done.stdout
 
 
@@ -85,7 +87,8 @@ def test_make_without_target_lists_every_target():
     done = make()
     assert done.returncode == 0, done.stderr
     listed = set(re.findall(r'^ *make ([a-z-]+) ', done.stdout, re.M))
-    assert listed == {'help', 'setup', 'demo', 'test', 'test-slow', 'lint', 'format', 'clean'}
+    tests = {'test', 'test-slow', 'lint'}
+    assert listed == {'help', 'setup', 'demo', *tests, 'format', 'docs', 'clean'}
 
 
 def test_make_passes_arguments_to_pytest():

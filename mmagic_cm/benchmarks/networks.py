@@ -8,7 +8,16 @@ from ..checkpoints.diffusers_layout import to_diffusers, unet_config
 from ..models.unet import ADMUNet, AttentionBlock, ResBlock, Stage, timestep_embedding
 
 
-class PlainUNet(nn.Module):
+class _StandIn(nn.Module):
+    """What a denoiser asks of its network, beside computing."""
+
+    def __init__(self, network: ADMUNet) -> None:
+        super().__init__()
+        for name in ('num_classes', 'null_class', 'in_channels', 'image_size'):
+            setattr(self, name, getattr(network, name))
+
+
+class PlainUNet(_StandIn):
     """The arithmetic of the paper's code: float32, NCHW, attention with an explicit softmax.
 
     Every operation is a pass over memory of its own, as the formulas read.
@@ -18,12 +27,8 @@ class PlainUNet(nn.Module):
     """
 
     def __init__(self, network: ADMUNet) -> None:
-        super().__init__()
+        super().__init__(network)
         self.network = network.to(memory_format=torch.contiguous_format)
-        self.num_classes = network.num_classes
-        self.null_class = network.null_class
-        self.in_channels = network.in_channels
-        self.image_size = network.image_size
 
     def forward(
         self, x: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor | None = None
@@ -83,7 +88,7 @@ def _attention(block: AttentionBlock, x: torch.Tensor) -> torch.Tensor:
     return x + block.proj_out(h.reshape(n, channels, height, width))
 
 
-class DiffusersUNet(nn.Module):
+class DiffusersUNet(_StandIn):
     """diffusers' ``UNet2DModel`` with the weights of our network.
 
     Args:
@@ -91,17 +96,13 @@ class DiffusersUNet(nn.Module):
     """
 
     def __init__(self, network: ADMUNet) -> None:
-        super().__init__()
+        super().__init__(network)
         from diffusers import UNet2DModel
 
         with torch.device('meta'):
             self.unet = UNet2DModel(**unet_config(network))
         weights = {k: v.contiguous() for k, v in to_diffusers(network.state_dict()).items()}
         self.unet.load_state_dict(weights, assign=True)
-        self.num_classes = network.num_classes
-        self.null_class = network.null_class
-        self.in_channels = network.in_channels
-        self.image_size = network.image_size
 
     def forward(
         self, x: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor | None = None

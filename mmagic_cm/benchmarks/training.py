@@ -25,6 +25,8 @@ from .sampling import fill
 from .timing import Parts, now, peak_memory
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+# Parameters, with the target network, of which two sets of everything are too much.
+_LARGE = 100e6
 PARTS = ('data', 'online', 'target', 'teacher', 'distance', 'backward', 'optimizer', 'EMA', 'rest')
 
 
@@ -48,7 +50,8 @@ def benchmark_training(
         checkpointing: Recompute activations; None: as the config has it.
         compare: 'reference' or nothing: the same step in float32 and NCHW, with explicit softmax,
             an optimizer and averages that go from parameter to parameter, and no checkpointing.
-        repeats: Measured steps, after one that is not counted.
+        repeats: Measured steps, after one that is not counted. What is compared takes turns,
+            unless the networks are large.
         at: Share of the run at which the step is taken: curricula and stages change its work.
 
     Returns:
@@ -65,18 +68,39 @@ def benchmark_training(
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     device = torch.device(device)
-    step = TrainingStep(config, device, batch_size, precision, checkpointing, at)
-    figures = step.measure(repeats)
-    # One after the other: two of them would not fit into memory.
-    del step
-    gc.collect()
-    if 'reference' in compare:
+    ours = TrainingStep(config, device, batch_size, precision, checkpointing, at)
+    if not compare:
+        _time([ours], repeats)
+        return ours.figures() | ours.rates()
+    if sum(parameter.numel() for parameter in ours.model.parameters()) < _LARGE:
         plain = TrainingStep(config, device, batch_size, 'fp32', False, at, plain=True)
-        reference = plain.measure(repeats, rates=False)
-        figures['reference_seconds'] = reference['seconds']
-        figures['reference_parts'] = reference['parts']
-        figures['speedup'] = {'reference (fp32)': reference['seconds'] / figures['seconds']}
+        _time([ours, plain], repeats)
+        figures = ours.figures() | ours.rates()
+    else:
+        # Two of them would not fit into memory.
+        _time([ours], repeats)
+        figures = ours.figures() | ours.rates()
+        del ours
+        gc.collect()
+        plain = TrainingStep(config, device, batch_size, 'fp32', False, at, plain=True)
+        _time([plain], repeats)
+    reference = plain.figures()
+    figures['reference_seconds'] = reference['seconds']
+    figures['reference_parts'] = reference['parts']
+    figures['speedup'] = {'reference (fp32)': reference['seconds'] / figures['seconds']}
     return figures
+
+
+def _time(steps: Sequence['TrainingStep'], repeats: int) -> None:
+    """Run them in turns, after a round that does not count."""
+    for turn in range(1 + repeats):
+        for step in steps:
+            if turn == 1:
+                step.parts.clear()
+                step.seconds.clear()
+            start = now(step.device)
+            step.run()
+            step.seconds.append(now(step.device) - start)
 
 
 class TrainingStep:
@@ -106,8 +130,9 @@ class TrainingStep:
         if plain:
             for denoiser in _denoisers(self.model):
                 denoiser.network = PlainUNet(denoiser.network)
-        layout = torch.contiguous_format if plain else torch.channels_last
-        self.model.to(device, memory_format=layout).train()
+        if plain:
+            self.model.to(memory_format=torch.contiguous_format)
+        self.model.to(device).train()
         self.batches, self.data = _batches(config, self.model, self.batch_size)
         settings = {**config.optim_wrapper}
         accumulated = settings.pop('accumulative_counts', 1)
@@ -134,6 +159,7 @@ class TrainingStep:
             seed=0, iteration=int(at * total), step=int(at * total), total_steps=total
         )
         self.parts = Parts(device)
+        self.seconds: list[float] = []
         self._clock_networks()
 
     def _clock_networks(self) -> None:
@@ -189,37 +215,26 @@ class TrainingStep:
                 for average, value in zip(averages.values(), online, strict=True):
                     average.mul_(rate).add_(value, alpha=1 - rate)
 
-    def measure(self, repeats: int, rates: bool = True) -> dict:
-        """Figures of some steps, after one that is not counted."""
-        if self.device.type == 'cuda':
-            torch.cuda.reset_peak_memory_stats(self.device)
-        seconds = []
-        for turn in range(1 + repeats):
-            if turn == 1:
-                self.parts.clear()
-            start = now(self.device)
-            self.run()
-            seconds.append(now(self.device) - start)
-        whole = statistics.median(seconds[1:])
-        mean = sum(seconds[1:]) / repeats
+    def figures(self) -> dict:
+        """What the clocks say."""
+        repeats = len(self.seconds)
         parts = {name: value / repeats for name, value in self.parts.seconds.items()}
-        parts['rest'] = mean - sum(parts.values())
-        figures = dict(
+        parts['rest'] = sum(self.seconds) / repeats - sum(parts.values())
+        median = statistics.median(self.seconds)
+        return dict(
             batch_size=self.batch_size,
             precision=self.precision,
-            seconds=whole,
-            images_per_s=self.batch_size / whole,
+            seconds=median,
+            images_per_s=self.batch_size / median,
             parts={name: parts[name] for name in PARTS if name in parts},
             data=self.data,
             peak_memory_gib=peak_memory(self.device),
         )
-        if rates:
-            figures |= self._rates(whole, repeats)
-        return figures
 
-    def _rates(self, seconds: float, repeats: int) -> dict:
+    def rates(self) -> dict:
         """Arithmetic of the networks: three evaluations' worth for the one that learns."""
-        calls = (self.parts.calls['target'] + self.parts.calls['teacher']) / repeats
+        calls = (self.parts.calls['target'] + self.parts.calls['teacher']) / len(self.seconds)
+        seconds = statistics.median(self.seconds)
         device, dtype = self.device, DTYPES[self.precision]
         learning = best_rate(self.found, device, dtype, backward=True)
         passing = best_rate(self.found, device, dtype)

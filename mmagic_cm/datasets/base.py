@@ -55,7 +55,7 @@ class ImageDataset(BaseDataset):
                 that no other was found.
         """
         index, key = draw if isinstance(draw, tuple) else (draw, draw)
-        others = random.Random(f'another {key!r}')
+        others = None
         for _ in range(MAX_REPLACEMENTS):
             results = self.get_data_info(int(index))
             # Python's generator: numpy's takes five times as long to seed, once an image.
@@ -67,6 +67,7 @@ class ImageDataset(BaseDataset):
                     advice = "Mend or remove it, or set the data set's bad_images='skip'."
                     raise BadImageError(f'{error} {advice}') from error
                 self._warn(str(error))
+            others = others or random.Random(f'another {key!r}')
             index = others.randrange(len(self))
         raise BadImageError(
             f'{MAX_REPLACEMENTS} images drawn from {self.data_root} one after another are '

@@ -105,8 +105,9 @@ class InceptionFeatures(FeatureExtractor):
         if self.weights != 'cache':
             raise InputError(f'InceptionFeatures: there is no file of weights {self.path}.')
         raise InputError(
-            f'InceptionFeatures needs weights that are not there yet: call its fetch(), or put '
-            f'{_url()} at {self.path}, or name a copy by weights=FILE.'
+            f'InceptionFeatures needs weights that are not there yet: run `python '
+            f'demo/download_checkpoints.py --inception`, or put {_url()} at {self.path}, or name '
+            f'a copy by weights=FILE.'
         )
 
     def _compute(self, images: torch.Tensor) -> dict[str, torch.Tensor]:

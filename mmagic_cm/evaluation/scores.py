@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 
@@ -142,7 +143,7 @@ class _Judge:
             raise InputError(f'{metric} compares with real images: name a reference.')
         return self.reference
 
-    def _real_features(self, metric: str, name: str = 'features'):
+    def _real_features(self, metric: str, name: str = 'features') -> np.ndarray:
         reference = self._need_reference(metric)
         features = reference if isinstance(reference, Features) else reference.features
         if features is None:
@@ -152,7 +153,7 @@ class _Judge:
             )
         return _pick(features, metric, name)
 
-    def _generated(self, metric: str, name: str):
+    def _generated(self, metric: str, name: str) -> np.ndarray:
         return _pick(self.samples, metric, name)
 
     def _warn_of_few(self, metric: str, gaussian: Gaussian, which: str) -> None:
@@ -169,7 +170,7 @@ class _Judge:
         )
 
 
-def _pick(features: Features, metric: str, name: str):
+def _pick(features: Features, metric: str, name: str) -> np.ndarray:
     if name not in features:
         raise InputError(
             f'{metric} needs {name!r}, which this feature extractor does not give '

@@ -62,6 +62,8 @@ class ConsistencyModel(BaseModel):
             ``null_class``.
         guidance_scale: Of sampling, see :func:`~mmagic_cm.diffusion.guidance.guided`; None: none.
         data_preprocessor: Config; default :class:`DataPreprocessor`.
+        channels_last: Keep weights, and so activations, in that order of memory: faster for all
+            but tiny networks.
 
     Attributes:
         denoiser: The online network in its preconditioning, D(x, sigma, labels).
@@ -71,6 +73,7 @@ class ConsistencyModel(BaseModel):
         sampler: The default sampler.
         guidance_scale: As given; may be set at any time.
         precision: 'fp32', 'bf16' or 'fp16': what the network samples in.
+        memory_format: Of the weights.
         sampling_seed: Of the set of images that ``mode='predict'`` draws from; may be set.
         progress: Set before each iteration by ``CurriculumHook``.
         loss_by_noise_level: Read by ``TrainingInfoHook``.
@@ -86,6 +89,7 @@ class ConsistencyModel(BaseModel):
         label_dropout: float = 0.0,
         guidance_scale: float | None = None,
         data_preprocessor: dict | nn.Module | None = None,
+        channels_last: bool = True,
     ) -> None:
         denoiser = resolve(MODELS, denoiser)
         if data_preprocessor is None:
@@ -98,7 +102,9 @@ class ConsistencyModel(BaseModel):
             )
             data_preprocessor = MODELS.build({**fitting, **data_preprocessor})
         super().__init__(data_preprocessor)
-        self.denoiser = denoiser
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        # Before optimizer, averages and DistributedDataParallel take over the order of memory.
+        self.denoiser = denoiser.to(memory_format=self.memory_format)
         self.objective = resolve(MODELS, objective)
         self.sampler = resolve(DIFFUSION_SAMPLERS, sampler or 'OnestepSampler')
         self.init_from = init_from
@@ -129,7 +135,8 @@ class ConsistencyModel(BaseModel):
             raise InputError(f"{name} has no teacher for init_from='teacher'.")
         if not needed:
             return []
-        return [MODELS.build(dict(type='Teacher', student=self.denoiser, **teacher))]
+        built = MODELS.build(dict(type='Teacher', student=self.denoiser, **teacher))
+        return [built.to(memory_format=self.memory_format)]
 
     @property
     def teacher(self) -> Teacher | None:

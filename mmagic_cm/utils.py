@@ -1,0 +1,19 @@
+"""Named as OpenMMLab's tools expect it: ``mmengine.hub.get_model`` calls what is in here."""
+
+from importlib import import_module
+
+from mmengine import registry
+
+
+def register_all_modules(init_default_scope: bool = True) -> None:
+    """Register all our classes at once, for code that looks them up in MMEngine's registries.
+
+    Our own registries do without it: they import what they look up.
+
+    Args:
+        init_default_scope: Make 'mmagic_cm' MMEngine's default scope as well.
+    """
+    for part in ('models', 'datasets', 'engine', 'evaluation'):
+        import_module(f'.{part}', __package__)
+    if init_default_scope:
+        registry.init_default_scope('mmagic_cm')
