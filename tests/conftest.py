@@ -1,5 +1,7 @@
 """What several tests share: reference numbers, a Gaussian, and small models."""
 
+import os
+import traceback
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +36,28 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def in_child():
+    """Run a function in a forked process, and fail where it fails.
+
+    For what uses torch's fake tensors, as torch.compile does: afterwards autograd refuses to work
+    in forked processes, which other tests start.
+    """
+
+    def run(function: Callable[[], None]) -> None:
+        child = os.fork()
+        if child == 0:
+            try:
+                function()
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -324,20 +324,25 @@ def test_slow_bfloat16_is_said(has_bf16, config, monkeypatch, caplog):
     assert len(warnings) == (0 if has_bf16 else 1)
 
 
-def test_compiled_images_are_the_same(config, build_model, tmp_path, monkeypatch):
-    compile = nn.Module.compile
+def test_compiled_images_are_the_same(config, build_model, tmp_path, monkeypatch, in_child):
+    def check():
+        compile = nn.Module.compile
 
-    def without_generating_code(module, **settings):
-        assert settings == dict(fullgraph=True, mode=None)
-        compile(module, **settings, backend='aot_eager')  # The code takes minutes to compile.
+        def without_generating_code(module, **settings):
+            assert settings == dict(fullgraph=True, mode=None)
+            compile(module, **settings, backend='aot_eager')  # The code takes minutes to compile.
 
-    monkeypatch.setattr(nn.Module, 'compile', without_generating_code)
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    torch.save(build_model().state_dict(), tmp_path / 'weights.pth')
-    models = [init_model(config, tmp_path / 'weights.pth', 'cpu', compile=c) for c in (False, True)]
-    sampler = dict(type='MultistepSampler', sigmas=(80.0, 2.0))
-    eager, compiled = (generate(m, 10, sampler=sampler, batch_size=4)[0] for m in models)
-    assert abs(eager.astype(int) - compiled.astype(int)).max() <= 1
-    # One graph for batches of 4, and one for all other sizes.
-    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 2
+        monkeypatch.setattr(nn.Module, 'compile', without_generating_code)
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        torch.save(build_model().state_dict(), tmp_path / 'weights.pth')
+        models = [
+            init_model(config, tmp_path / 'weights.pth', 'cpu', compile=c) for c in (False, True)
+        ]
+        sampler = dict(type='MultistepSampler', sigmas=(80.0, 2.0))
+        eager, compiled = (generate(m, 10, sampler=sampler, batch_size=4)[0] for m in models)
+        assert abs(eager.astype(int) - compiled.astype(int)).max() <= 1
+        # One graph for batches of 4, and one for all other sizes.
+        assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 2
+
+    in_child(check)

@@ -77,10 +77,10 @@ def test_two_processes(batch_size, model, expected, tmp_path):
     drawn = tmp_path / 'drawn'
     sample = model.sample
 
-    def noted(indices, *args):
+    def noted(indices, *args, **settings):
         with drawn.open('a') as file:
             file.write(''.join(f'{dist.get_rank()} {i}\n' for i in indices))
-        return sample(indices, *args)
+        return sample(indices, *args, **settings)
 
     def work(rank):
         model.sample = noted
@@ -131,10 +131,10 @@ def test_killed_in_the_middle(step, first, then, model, expected, monkeypatch, t
     # It goes on with other batches and processes, and draws no image again.
     drawn, sample = tmp_path / 'drawn', model.sample
 
-    def noted(indices, *args):
+    def noted(indices, *args, **settings):
         with drawn.open('a') as file:
             file.write(''.join(f'{i}\n' for i in indices))
-        return sample(indices, *args)
+        return sample(indices, *args, **settings)
 
     def go_on(rank):
         model.sample = noted
@@ -230,7 +230,7 @@ def test_memory_is_bounded_by_the_batch(build_model, monkeypatch, tmp_path):
     shape, batch_size = (3, 64, 64), 16
     alive = weakref.WeakSet()
 
-    def sample(indices, *args):
+    def sample(indices, *args, **settings):
         assert len(alive) <= 1
         images = torch.zeros(len(indices), *shape, dtype=torch.uint8)
         images += torch.tensor(indices).reshape(-1, 1, 1, 1).to(torch.uint8)

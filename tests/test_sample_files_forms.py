@@ -27,11 +27,11 @@ def interrupt(model, out: Path, batch: int) -> None:
     """Begin a set of ``COUNT`` images in batches of 4, and stop while a batch is drawn."""
     sample, calls = model.sample, []
 
-    def stop(*args):
+    def stop(*args, **settings):
         calls.append(args)
         if len(calls) == batch:
             raise KeyboardInterrupt
-        return sample(*args)
+        return sample(*args, **settings)
 
     model.sample = stop
     with pytest.raises(KeyboardInterrupt):

@@ -54,7 +54,7 @@ class ProgressBarHook(Hook):
         self._start_images(runner.val_dataloader)
 
     def _start_images(self, loader: DataLoader) -> None:
-        self._images = _bar(total=len(loader.dataset), desc='sampling', unit='image', leave=False)
+        self._images = _bar(total=len(loader.dataset), desc='sampling', unit='image')
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=()) -> None:
         """Move on by what the processes drew; the last shares are padded."""
