@@ -69,6 +69,12 @@ def add_ema_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher``, and the ``--local-rank`` that some launchers hand to each process."""
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+
+
 def parse_integers(text: str) -> tuple[int, ...]:
     """The type of options such as ``--ts 0,22,39``."""
     try:

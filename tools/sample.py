@@ -6,9 +6,9 @@ from mmengine.config import DictAction
 
 from mmagic_cm.apis import init_model, load_config
 from mmagic_cm.command_line import (
-    LAUNCHERS,
     NameAndSettings,
     add_ema_argument,
+    add_launcher_arguments,
     join_processes,
     parse_integers,
 )
@@ -69,8 +69,7 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override settings of the config',
     )
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
-    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    add_launcher_arguments(parser)
     return parser.parse_args()
 
 

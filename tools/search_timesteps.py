@@ -12,7 +12,7 @@ from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmagic_cm.command_line import LAUNCHERS, add_ema_argument
+from mmagic_cm.command_line import add_ema_argument, add_launcher_arguments
 from mmagic_cm.engine.curriculum_hook import unwrapped
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation.candidates import Candidates
@@ -67,8 +67,7 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override settings, such as test_dataloader.batch_size=100',
     )
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
-    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    add_launcher_arguments(parser)
     return parser.parse_args()
 
 

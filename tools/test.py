@@ -7,7 +7,7 @@ from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.command_line import LAUNCHERS, NameAndSettings, add_ema_argument
+from mmagic_cm.command_line import NameAndSettings, add_ema_argument, add_launcher_arguments
 from mmagic_cm.errors import run_cli
 from mmagic_cm.evaluation.report import format_about, format_table, write_report
 from mmagic_cm.evaluation.runs import caveats, describe_judging, judging_runner, published
@@ -43,8 +43,7 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override settings, such as test_dataloader.batch_size=100',
     )
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
-    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    add_launcher_arguments(parser)
     return parser.parse_args()
 
 

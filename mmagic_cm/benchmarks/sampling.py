@@ -56,7 +56,9 @@ def benchmark_sampling(
     model.sample(range(batch_size), labels)
     memory = peak_memory(model.device)
     # The weights before they were rounded, for those who compute in another precision.
-    whole = _build(config, checkpoint, device, 'fp32', False)
+    whole = model
+    if compile or precision != 'fp32':
+        whole = _build(config, checkpoint, device, 'fp32', False)
     others = {name: part for kind in compare for name, part in _others(kind, whole, precision)}
     calls = {'ours': partial(model.sample, range(batch_size), labels)}
     for name, network in others.items():

@@ -2,7 +2,6 @@
 
 import resource
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +9,7 @@ from contextlib import contextmanager
 import torch
 from tqdm import tqdm
 
-
-def now(device: torch.device) -> float:
-    """Seconds, after all work given to the device is done."""
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+from ..engine.run_summary_hook import now
 
 
 def take_turns(

@@ -13,18 +13,17 @@ from mmengine.runner import Runner
 
 from ..apis import load_config
 from ..engine.ema import EMATracker, update_ema
-from ..engine.run_summary_hook import random_batch
+from ..engine.run_summary_hook import now, random_batch
 from ..errors import InputError
-from ..models.consistency_model import ConsistencyModel, TrainingProgress
+from ..models.consistency_model import PRECISIONS, ConsistencyModel, TrainingProgress
 from ..models.denoiser import KarrasDenoiser
 from ..models.objectives import StagedObjective
 from ..registry import MODELS
 from .networks import PlainUNet
 from .rates import best_rate, operations, total_flops
 from .sampling import fill
-from .timing import Parts, now, peak_memory
+from .timing import Parts, peak_memory
 
-DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 # Parameters, with the target network, of which two sets of everything are too much.
 _LARGE = 100e6
 PARTS = ('data', 'online', 'target', 'teacher', 'distance', 'backward', 'optimizer', 'EMA', 'rest')
@@ -130,17 +129,15 @@ class TrainingStep:
         if plain:
             for denoiser in _denoisers(self.model):
                 denoiser.network = PlainUNet(denoiser.network)
-        if plain:
-            self.model.to(memory_format=torch.contiguous_format)
         self.model.to(device).train()
         self.batches, self.data = _batches(config, self.model, self.batch_size)
         settings = {**config.optim_wrapper}
         accumulated = settings.pop('accumulative_counts', 1)
         for name in ('type', 'dtype', 'loss_scale'):
             settings.pop(name, None)
-        kind = 'OptimWrapper' if precision == 'fp32' else 'MixedPrecisionOptimWrapper'
-        if precision != 'fp32':
-            settings['dtype'] = dict(bf16='bfloat16', fp16='float16')[precision]
+        kind, dtype = 'OptimWrapper', PRECISIONS[precision]
+        if dtype is not None:
+            kind, settings['dtype'] = 'MixedPrecisionOptimWrapper', str(dtype).split('.')[-1]
         if plain:
             settings['optimizer'] = {
                 key: value
@@ -235,7 +232,7 @@ class TrainingStep:
         """Arithmetic of the networks: three evaluations' worth for the one that learns."""
         calls = (self.parts.calls['target'] + self.parts.calls['teacher']) / len(self.seconds)
         seconds = statistics.median(self.seconds)
-        device, dtype = self.device, DTYPES[self.precision]
+        device, dtype = self.device, PRECISIONS[self.precision] or torch.float32
         learning = best_rate(self.found, device, dtype, backward=True)
         passing = best_rate(self.found, device, dtype)
         work = total_flops(self.found) * (3 + calls)
