@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..checkpoints.diffusers_layout import to_diffusers, unet_config
-from ..models.unet import ADMUNet, AttentionBlock, ResBlock, Stage, timestep_embedding
+from ..models.unet import ADMUNet, AttentionBlock, ResBlock, Stage, Upsample, timestep_embedding
 
 
 class _StandIn(nn.Module):
@@ -55,9 +55,15 @@ def _stage(stage: Stage, h: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
             h = _res_block(layer, h, emb)
         elif isinstance(layer, AttentionBlock):
             h = _attention(layer, h)
+        elif isinstance(layer, Upsample):
+            h = _convolve(layer.conv, F.interpolate(h, scale_factor=2))
         else:
             h = layer(h)
     return h
+
+
+def _convolve(layer: nn.Conv2d, h: torch.Tensor) -> torch.Tensor:
+    return F.conv2d(h, layer.weight, layer.bias, padding=layer.padding)
 
 
 def _res_block(block: ResBlock, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:

@@ -78,19 +78,20 @@ def operations(network: ADMUNet, batch_size: int) -> Counter:
     found: Counter = Counter()
 
     def note(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        _, channels, height, width = inputs[0].shape
+        channels, (height, width) = inputs[0].shape[1], output.shape[2:]
         if isinstance(module, AttentionBlock):
             heads = module.num_heads
             operation = Attention(batch_size, heads, height * width, channels // heads)
         else:
+            stride = module.stride[0]
             operation = Convolution(
                 batch_size,
                 channels,
-                height,
-                width,
+                height * stride,
+                width * stride,
                 module.out_channels,
                 module.kernel_size[0],
-                module.stride[0],
+                stride,
             )
         found[operation] += 1
 

@@ -35,6 +35,21 @@ def silu(x: torch.Tensor) -> torch.Tensor:
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
+def modulate(
+    norm: nn.GroupNorm, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor
+) -> torch.Tensor:
+    """norm(x) (1 + scale) + shift for (N, C, H, W) and scale and shift (N, C)."""
+    scale = 1 + scale
+    if not x.is_contiguous():
+        return torch.addcmul(shift[:, :, None, None], norm(x), scale[:, :, None, None])
+    # The batch as one image of N times the groups, each channel with a weight of its own: the
+    # norm scales and shifts in its own pass, which halves the time.
+    weight, bias = norm.weight * scale, torch.addcmul(shift, norm.bias, scale)
+    groups = len(x) * norm.num_groups
+    h = F.group_norm(x.flatten(0, 1)[None], groups, weight.flatten(), bias.flatten(), norm.eps)
+    return h.view_as(x)
+
+
 def zero_init(module: nn.Conv2d) -> nn.Conv2d:
     """Start a layer at zero: the network then starts as F(x) = 0, that is D(x) = c_skip x."""
     nn.init.zeros_(module.weight)
@@ -54,16 +69,34 @@ class Downsample(nn.Module):
         return self.op(x)
 
 
+class UpsamplingConv2d(nn.Conv2d):
+    """A 3 x 3 convolution of the image with each pixel repeated 2 x 2.
+
+    Taps that meet copies of one pixel are summed first: what is left is a 4 x 4 transposed
+    convolution of the small image, with less than half the multiplications.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C', 2H, 2W)."""
+        weight = self.weight.transpose(0, 1).flip(2, 3)
+        weight = F.pad(weight, (0, 1)) + F.pad(weight, (1, 0))
+        weight = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))
+        return F.conv_transpose2d(x, weight, self.bias, stride=2, padding=1)
+
+
 class Upsample(nn.Module):
     """Double the size by repetition, then a convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = UpsamplingConv2d(channels, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C, 2H, 2W)."""
-        return self.conv(F.interpolate(x, scale_factor=2, mode='nearest'))
+        return self.conv(x)
 
 
 class ResBlock(nn.Module):
@@ -119,13 +152,12 @@ class ResBlock(nn.Module):
         """(N, C, H, W) and the activated embedding SiLU(e), (N, E) -> (N, C', H', W')."""
         norm, _, conv = self.in_layers
         h = conv(self._resample(silu(norm(x))))
-        emb = self.emb_layers[1](emb).to(h.dtype)[:, :, None, None]
+        emb = self.emb_layers[1](emb).to(h.dtype)
         norm, _, dropout, conv = self.out_layers
         if self.use_scale_shift_norm:
-            scale, shift = emb.chunk(2, dim=1)
-            h = torch.addcmul(shift, norm(h), 1 + scale)
+            h = modulate(norm, h, *emb.chunk(2, dim=1))
         else:
-            h = norm(h + emb)
+            h = norm(h + emb[:, :, None, None])
         return self.skip_connection(self._resample(x)) + conv(dropout(silu(h)))
 
 

@@ -53,12 +53,16 @@ def test_gradients_of_the_plain_arithmetic_are_ours(kind):
         assert (parameter.grad - expected).abs().max() < 1e-5 * largest
 
 
-def test_the_plain_arithmetic_is_plain():
-    network, inputs = build('conditional')
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_plain_arithmetic_is_plain(kind):
+    network, inputs = build(kind)
     plain = PlainUNet(network.to(memory_format=torch.channels_last))
     assert all(parameter.is_contiguous() for parameter in plain.parameters())
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(record_shapes=True) as profile:
         plain(*inputs)
-    names = {event.key for event in profile.key_averages()}
+    events = profile.key_averages(group_by_input_shape=True)
+    names = {event.key for event in events}
     assert 'aten::softmax' in names
-    assert not any('scaled_dot_product' in name for name in names)
+    assert not any('scaled_dot_product' in name or 'transpose2d' in name for name in names)
+    norms = [event.input_shapes[0] for event in events if event.key == 'aten::group_norm']
+    assert {shape[0] for shape in norms} == {len(inputs[0])}

@@ -47,6 +47,13 @@ def test_strides_and_kernels_count():
     assert all(tensor.requires_grad for tensor in inputs)
 
 
+def test_an_upsampling_convolution_counts_as_its_formula():
+    network = ADMUNet(
+        16, 32, 1, channel_mult=(1, 2), attention_resolutions=(), resblock_updown=False
+    )
+    assert Convolution(2, 64, 16, 16, 64, 3, 1) in operations(network, 2)
+
+
 @pytest.mark.parametrize('backward', [False, True])
 def test_best_rate_takes_every_operation_as_often_as_it_is_there(monkeypatch, backward):
     monkeypatch.setattr(

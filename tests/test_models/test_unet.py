@@ -4,11 +4,17 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmagic_cm.errors import InputError
 from mmagic_cm.models import ADMUNet
-from mmagic_cm.models.unet import AttentionBlock, timestep_embedding
+from mmagic_cm.models.unet import (
+    AttentionBlock,
+    UpsamplingConv2d,
+    modulate,
+    timestep_embedding,
+)
 
 TINY = dict(
     image_size=8,
@@ -28,6 +34,42 @@ def build_recorded(recorded, fill):
     factors = config.pop('attention_resolutions')
     pixels = [config['image_size'] // factor for factor in factors]
     return fill(ADMUNet(**config, attention_resolutions=pixels), int(recorded['seed']))
+
+
+def assert_agree(found, expected, inputs):
+    """Values, and the gradients of all inputs."""
+    torch.testing.assert_close(found, expected)
+    grad = torch.randn_like(expected)
+    gradients = (torch.autograd.grad(output, inputs, grad) for output in (found, expected))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert theirs.abs().min() > 0
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_scale_and_shift_of_a_norm_by_its_formula(layout):
+    norm = nn.GroupNorm(4, 12, eps=0.1).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(3, 12, 5, 4).double().to(memory_format=layout).requires_grad_()
+    scale, shift = (torch.randn(3, 12).double().requires_grad_() for _ in range(2))
+    groups = x.unflatten(1, (4, 3))
+    var, mean = torch.var_mean(groups, dim=(2, 3, 4), correction=0, keepdim=True)
+    normal = ((groups - mean) / (var + 0.1).sqrt()).flatten(1, 2)
+    normal = normal * norm.weight[:, None, None] + norm.bias[:, None, None]
+    expected = normal * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+    found = modulate(norm, x, scale, shift)
+    assert found.is_contiguous(memory_format=layout)
+    assert_agree(found, expected, (x, scale, shift, norm.weight, norm.bias))
+
+
+@pytest.mark.parametrize('size', [(1, 1), (4, 4), (3, 6)])
+def test_upsampling_convolution_by_its_formula(size):
+    layer = UpsamplingConv2d(3, 5).double()
+    x = torch.randn(2, 3, *size).double().requires_grad_()
+    large = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    expected = F.conv2d(large, layer.weight, layer.bias, padding=1)
+    assert_agree(layer(x), expected, (x, layer.weight, layer.bias))
 
 
 @pytest.mark.parametrize('name', GOLDENS)
