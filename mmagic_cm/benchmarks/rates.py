@@ -10,7 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..models.unet import ADMUNet, AttentionBlock
-from .timing import take_turns
+from .timing import medians, take_turns
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
@@ -179,4 +179,4 @@ def _seconds(
             with torch.inference_mode():
                 call()
 
-    return take_turns({'it': measured}, device, repeats=3, progress=False)['it']
+    return medians(take_turns({'it': measured}, device, repeats=3, progress=False))['it']

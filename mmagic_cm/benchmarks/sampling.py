@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..models.consistency_model import PRECISIONS, ConsistencyModel
 from .networks import DiffusersUNet, PlainUNet
 from .rates import best_rate, operations, total_flops
-from .timing import peak_memory, take_turns
+from .timing import medians, peak_memory, speedups, take_turns
 
 COMPARED = ('reference', 'diffusers')
 
@@ -42,7 +42,7 @@ def benchmark_sampling(
         repeats: Measured rounds; all that is compared takes turns in each.
 
     Returns:
-        ``seconds`` a batch, ``images_per_s``, ``speedup`` (of ours over each of the others),
+        ``seconds`` a batch, ``images_per_s``, ``speedup`` (how many times as fast ours is),
         ``difference`` (the largest one of an output from ours), ``peak_memory_gib`` (of ours; on a
         CPU of the whole process), ``tflop_per_s``, and
         ``share_of_best_rate``: the time of the network's convolutions and attentions, each alone
@@ -63,7 +63,8 @@ def benchmark_sampling(
     calls = {'ours': partial(model.sample, range(batch_size), labels)}
     for name, network in others.items():
         calls[name] = partial(_draw, model, network, range(batch_size), labels)
-    seconds = take_turns(calls, model.device, repeats)
+    rounds = take_turns(calls, model.device, repeats)
+    seconds = medians(rounds)
     difference = {name: _difference(model, network) for name, network in others.items()}
     found = operations(whole.denoiser.network, batch_size)
     evaluations = model.sampler.num_evaluations
@@ -79,7 +80,7 @@ def benchmark_sampling(
         gflop_per_image=flops / batch_size / 1e9,
         seconds=seconds,
         images_per_s={name: batch_size / value for name, value in seconds.items()},
-        speedup={name: value / ours for name, value in seconds.items() if name != 'ours'},
+        speedup=speedups(rounds),
         difference=difference,
         tflop_per_s=flops / ours / 1e12,
         best_tflop_per_s=best.best,

@@ -3,7 +3,7 @@
 import resource
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -18,8 +18,8 @@ def take_turns(
     repeats: int = 5,
     warmup: int = 1,
     progress: bool = True,
-) -> dict[str, float]:
-    """Median seconds of each call; they alternate, so that a drift of the machine hits all.
+) -> dict[str, list[float]]:
+    """Seconds of each call, round by round; a drift of the machine hits all that take turns.
 
     Args:
         calls: By name.
@@ -37,7 +37,21 @@ def take_turns(
                 if turn >= warmup:
                     seconds[name].append(now(device) - start)
                 bar.update()
+    return seconds
+
+
+def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Of each call's seconds."""
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def speedups(seconds: Mapping[str, Sequence[float]], of: str = 'ours') -> dict[str, float]:
+    """How many times as fast one call is as each of the others: medians of the rounds' ratios."""
+    return {
+        name: statistics.median(b / a for a, b in zip(seconds[of], values, strict=True))
+        for name, values in seconds.items()
+        if name != of
+    }
 
 
 def peak_memory(device: torch.device) -> float:

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from ..apis import load_config
 from ..engine.ema import EMATracker, update_ema
-from ..engine.run_summary_hook import now, random_batch
+from ..engine.run_summary_hook import random_batch
 from ..errors import InputError
 from ..models.consistency_model import PRECISIONS, ConsistencyModel, TrainingProgress
 from ..models.denoiser import KarrasDenoiser
@@ -22,7 +22,7 @@ from ..registry import MODELS
 from .networks import PlainUNet
 from .rates import best_rate, operations, total_flops
 from .sampling import fill
-from .timing import Parts, peak_memory
+from .timing import Parts, medians, peak_memory, speedups, take_turns
 
 # Parameters, with the target network, of which two sets of everything are too much.
 _LARGE = 100e6
@@ -68,38 +68,40 @@ def benchmark_training(
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     device = torch.device(device)
     ours = TrainingStep(config, device, batch_size, precision, checkpointing, at)
+    steps = {'ours': ours}
+    # Two large ones would not fit into memory.
+    together = sum(parameter.numel() for parameter in ours.model.parameters()) < _LARGE
+    if compare and together:
+        steps['reference'] = _plain(config, device, batch_size, at)
+    rounds = _time(steps, repeats)
+    figures = ours.figures(rounds['ours'])
     if not compare:
-        _time([ours], repeats)
-        return ours.figures() | ours.rates()
-    if sum(parameter.numel() for parameter in ours.model.parameters()) < _LARGE:
-        plain = TrainingStep(config, device, batch_size, 'fp32', False, at, plain=True)
-        _time([ours, plain], repeats)
-        figures = ours.figures() | ours.rates()
-    else:
-        # Two of them would not fit into memory.
-        _time([ours], repeats)
-        figures = ours.figures() | ours.rates()
-        del ours
+        return figures
+    if not together:
+        del ours, steps
         gc.collect()
-        plain = TrainingStep(config, device, batch_size, 'fp32', False, at, plain=True)
-        _time([plain], repeats)
-    reference = plain.figures()
-    figures['reference_seconds'] = reference['seconds']
-    figures['reference_parts'] = reference['parts']
-    figures['speedup'] = {'reference (fp32)': reference['seconds'] / figures['seconds']}
+        steps = {'reference': _plain(config, device, batch_size, at)}
+        rounds |= _time(steps, repeats)
+    figures['reference_seconds'] = medians(rounds)['reference']
+    figures['reference_parts'] = steps['reference'].mean_parts(rounds['reference'])
+    figures['speedup'] = {'reference (fp32)': speedups(rounds)['reference']}
     return figures
 
 
-def _time(steps: Sequence['TrainingStep'], repeats: int) -> None:
-    """Run them in turns, after a round that does not count."""
-    for turn in range(1 + repeats):
-        for step in steps:
-            if turn == 1:
-                step.parts.clear()
-                step.seconds.clear()
-            start = now(step.device)
-            step.run()
-            step.seconds.append(now(step.device) - start)
+def _plain(
+    config: Config, device: torch.device, batch_size: int | None, at: float
+) -> 'TrainingStep':
+    return TrainingStep(config, device, batch_size, 'fp32', False, at, plain=True)
+
+
+def _time(steps: dict[str, 'TrainingStep'], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each, in turns; a first round does not count, nor do its parts."""
+    device = next(iter(steps.values())).device
+    calls = {name: step.run for name, step in steps.items()}
+    take_turns(calls, device, repeats=1, warmup=0, progress=False)
+    for step in steps.values():
+        step.parts.clear()
+    return take_turns(calls, device, repeats, warmup=0)
 
 
 class TrainingStep:
@@ -156,7 +158,6 @@ class TrainingStep:
             seed=0, iteration=int(at * total), step=int(at * total), total_steps=total
         )
         self.parts = Parts(device)
-        self.seconds: list[float] = []
         self._clock_networks()
 
     def _clock_networks(self) -> None:
@@ -212,34 +213,34 @@ class TrainingStep:
                 for average, value in zip(averages.values(), online, strict=True):
                     average.mul_(rate).add_(value, alpha=1 - rate)
 
-    def figures(self) -> dict:
-        """What the clocks say."""
-        repeats = len(self.seconds)
-        parts = {name: value / repeats for name, value in self.parts.seconds.items()}
-        parts['rest'] = sum(self.seconds) / repeats - sum(parts.values())
-        median = statistics.median(self.seconds)
+    def mean_parts(self, seconds: Sequence[float]) -> dict[str, float]:
+        """Seconds of the parts of a step, where all of them took so long."""
+        parts = {name: value / len(seconds) for name, value in self.parts.seconds.items()}
+        parts['rest'] = sum(seconds) / len(seconds) - sum(parts.values())
+        return {name: parts[name] for name in PARTS if name in parts}
+
+    def figures(self, seconds: Sequence[float]) -> dict:
+        """What the clocks say of steps that took so long; and the best rates, measured here.
+
+        The one that learns counts for three evaluations.
+        """
+        median = statistics.median(seconds)
+        memory = peak_memory(self.device)
+        calls = (self.parts.calls['target'] + self.parts.calls['teacher']) / len(seconds)
+        device, dtype = self.device, PRECISIONS[self.precision] or torch.float32
+        learning = best_rate(self.found, device, dtype, backward=True)
+        passing = best_rate(self.found, device, dtype)
         return dict(
             batch_size=self.batch_size,
             precision=self.precision,
             seconds=median,
             images_per_s=self.batch_size / median,
-            parts={name: parts[name] for name in PARTS if name in parts},
+            parts=self.mean_parts(seconds),
             data=self.data,
-            peak_memory_gib=peak_memory(self.device),
-        )
-
-    def rates(self) -> dict:
-        """Arithmetic of the networks: three evaluations' worth for the one that learns."""
-        calls = (self.parts.calls['target'] + self.parts.calls['teacher']) / len(self.seconds)
-        seconds = statistics.median(self.seconds)
-        device, dtype = self.device, PRECISIONS[self.precision] or torch.float32
-        learning = best_rate(self.found, device, dtype, backward=True)
-        passing = best_rate(self.found, device, dtype)
-        work = total_flops(self.found) * (3 + calls)
-        return dict(
-            tflop_per_s=work / seconds / 1e12,
+            peak_memory_gib=memory,
+            tflop_per_s=total_flops(self.found) * (3 + calls) / median / 1e12,
             best_tflop_per_s=max(learning.best, passing.best),
-            share_of_best_rate=(learning.seconds + calls * passing.seconds) / seconds,
+            share_of_best_rate=(learning.seconds + calls * passing.seconds) / median,
         )
 
 

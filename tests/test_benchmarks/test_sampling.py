@@ -26,10 +26,9 @@ def test_figures_of_sampling(precision):
     }
     assert set(figures['seconds']) == {'ours', *others}
     ours = figures['seconds']['ours']
-    for name in others:
-        assert figures['speedup'][name] == figures['seconds'][name] / ours
-        if precision == 'fp32':
-            assert figures['difference'][name] < 1e-4
+    assert set(figures['speedup']) == others
+    if precision == 'fp32':
+        assert max(figures['difference'].values()) < 1e-4
     if precision == 'bf16':
         assert 1e-4 < figures['difference']['reference (fp32)'] < 0.05
     assert figures['images_per_s']['ours'] == pytest.approx(3 / ours)

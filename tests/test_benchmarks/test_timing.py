@@ -2,7 +2,7 @@ import time
 
 import torch
 
-from mmagic_cm.benchmarks.timing import Parts, take_turns
+from mmagic_cm.benchmarks.timing import Parts, medians, speedups, take_turns
 
 CPU = torch.device('cpu')
 
@@ -18,8 +18,16 @@ def test_calls_alternate_and_the_first_round_does_not_count():
     calls = {'first': first, 'second': lambda: order.append('second')}
     seconds = take_turns(calls, CPU, repeats=3, progress=False)
     assert order == ['first', 'second'] * 4
-    assert 0.001 <= seconds['first'] < 0.1
-    assert seconds['second'] < seconds['first']
+    assert [len(values) for values in seconds.values()] == [3, 3]
+    assert 0.001 <= medians(seconds)['first'] < 0.1
+    assert speedups(seconds, of='second')['first'] > 1
+
+
+def test_a_speedup_is_that_of_the_rounds():
+    """The machine slows down to a third in the second round, and stays slow."""
+    seconds = dict(ours=[1.0, 3.0, 3.0, 30.0], other=[1.5, 4.5, 4.8, 33.0], same=[1, 3, 3, 30])
+    assert speedups(seconds) == dict(other=1.5, same=1.0)
+    assert medians(seconds)['other'] == 4.65
 
 
 def test_parts_add_up_by_the_name_of_the_moment():
