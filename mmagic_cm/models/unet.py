@@ -81,9 +81,10 @@ class UpsamplingConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C', 2H, 2W)."""
-        weight = self.weight.transpose(0, 1).flip(2, 3)
-        weight = F.pad(weight, (0, 1)) + F.pad(weight, (1, 0))
-        weight = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))
+        weight = self.weight.transpose(0, 1)
+        for dim in (2, 3):
+            first, second, third = weight.unbind(dim)
+            weight = torch.stack([third, second + third, first + second, first], dim)
         return F.conv_transpose2d(x, weight, self.bias, stride=2, padding=1)
 
 
