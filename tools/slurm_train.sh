@@ -26,4 +26,5 @@ per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 exec srun --partition "$partition" --job-name "$job" --gres "gpu:$per_node" \
     --ntasks "$gpus" --ntasks-per-node "$per_node" --cpus-per-task "${CPUS_PER_TASK:-5}" \
     --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-    "$python" -u "$root/tools/train.py" "$config" --work-dir "$work_dir" --launcher slurm "$@"
+    "$python" -u "$root/tools/${MMAGIC_CM_TOOL:-train.py}" "$config" \
+    --work-dir "$work_dir" --launcher slurm "$@"

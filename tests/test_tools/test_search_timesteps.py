@@ -188,3 +188,28 @@ def test_a_second_level_no_worse_than_the_configs_own(tmp_path):
     assert found <= own
     [printed] = re.findall(rf'{METRIC} (\S+) in 2 evaluations', out)
     assert float(printed) == pytest.approx(found, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_processes_share_the_drawing(checkpoints, tmp_path):
+    environment = os.environ | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    command = ['tools/search_timesteps.py', CONFIG, checkpoints[0]]
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
+    commands = dict(alone=command, shared=[*torchrun, *command, '--launcher', 'pytorch'])
+    tried, lines = {}, {}
+    for name, command in commands.items():
+        options = ['--num-samples', '31', '--num-scales', '5', '--work-dir', tmp_path / name]
+        done = subprocess.run(
+            [sys.executable, *map(str, [*command, *options])],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert len(list((tmp_path / name).glob('*_2.png'))) == 1
+        tried[name], lines[name] = read_cache(tmp_path / name), done.stdout.count(METRIC)
+    assert lines['alone'] == lines['shared'] > 3
+    assert [e['sampler'] for e in tried['alone']] == [e['sampler'] for e in tried['shared']]
+    for alone, shared in zip(*tried.values(), strict=True):
+        assert shared['figures'] == {k: pytest.approx(v) for k, v in alone['figures'].items()}

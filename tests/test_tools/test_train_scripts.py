@@ -164,15 +164,20 @@ def test_dist_train_says_where_processes_meet(stand_in, environment, meeting):
         ),
     ],
 )
-def test_slurm_train_asks_for_gpus(stand_in, environment, tasks):
+def test_slurm_is_asked_for_gpus(stand_in, environment, tasks):
     environment |= dict(PYTHON='python', SRUN_ARGS='--time 1:00')
     seen = stand_in('slurm_train.sh', 'part', 'name', 'a.py', 'dir', '--amp', 'fp16', **environment)
-    expected = f'--partition part --job-name name {tasks} --kill-on-bad-exit=1 --time 1:00 python'
-    expected += f' -u {ROOT}/tools/train.py a.py --work-dir dir --launcher slurm --amp fp16'
-    assert seen == expected
+    srun = f'--partition part --job-name name {tasks} --kill-on-bad-exit=1 --time 1:00 python -u'
+    options = 'a.py --work-dir dir --launcher slurm'
+    assert seen == f'{srun} {ROOT}/tools/train.py {options} --amp fp16'
+    args = 'part', 'name', 'a.py', 'b.pth', 'dir', '--seed', '3'
+    seen = stand_in('slurm_test.sh', *args, **environment)
+    assert seen == f'{srun} {ROOT}/tools/test.py {options} b.pth --seed 3'
 
 
-@pytest.mark.parametrize('script', ['dist_train.sh', 'slurm_train.sh', 'dist_test.sh'])
+@pytest.mark.parametrize(
+    'script', ['dist_train.sh', 'slurm_train.sh', 'dist_test.sh', 'slurm_test.sh']
+)
 def test_scripts_say_how_they_are_used(script):
     done = run_command('bash', f'tools/{script}', 'config.py')
     assert done.returncode == 2
