@@ -70,6 +70,47 @@ class FeatureExtractor(ABC):
         return {name: found[name].float() for name in self.names}
 
 
+class NetworkFeatures(FeatureExtractor):
+    """What a network of files sees; they are read at first use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._network: nn.Module | None = None
+        self._identity = ''
+
+    @abstractmethod
+    def _read(self) -> tuple[nn.Module, str]:
+        """The network on the CPU, and the extractor's identity."""
+
+    def load(self) -> None:
+        """Build the network and read its weights; again does nothing.
+
+        Raises:
+            InputError: A file is missing, cannot be read, or its weights are of another network.
+        """
+        if self._network is None:
+            # The first use may come where tensors are made elsewhere.
+            with torch.device('cpu'), torch.inference_mode(False):
+                network, self._identity = self._read()
+            self._network = network.eval()
+
+    @property
+    def identity(self) -> str:
+        """See :class:`FeatureExtractor`; reads the weights.
+
+        Raises:
+            InputError: As of :meth:`load`.
+        """
+        self.load()
+        return self._identity
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, on the extractor's device."""
+        self.load()
+        return self._network.to(self.device)
+
+
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
     """No autocast and no TF32: features are to be the same on every device."""

@@ -15,14 +15,14 @@ from ..checkpoints.released import cache_folder
 from ..download import download
 from ..errors import InputError
 from ..registry import FEATURE_EXTRACTORS
-from .features import FeatureExtractor, weights_digest
+from .features import NetworkFeatures, weights_digest
 
 # Of mixed_6/conv, as in the evaluator of guided-diffusion: 7 channels of 17 x 17 are 2,023.
 _SPATIAL_CHANNELS = 7
 
 
 @FEATURE_EXTRACTORS.register_module()
-class InceptionFeatures(FeatureExtractor):
+class InceptionFeatures(NetworkFeatures):
     """TensorFlow's Inception-V3 of 2015-12-05, in torch-fidelity's port.
 
     Pictures of any size are resized to 299 x 299 as TensorFlow 1 did it (bilinear, without
@@ -47,8 +47,6 @@ class InceptionFeatures(FeatureExtractor):
     def __init__(self, weights: str | Path = 'cache') -> None:
         super().__init__()
         self.weights = weights
-        self._network: nn.Module | None = None
-        self._identity = ''
 
     @property
     def path(self) -> Path:
@@ -56,16 +54,6 @@ class InceptionFeatures(FeatureExtractor):
         if self.weights != 'cache':
             return Path(self.weights).expanduser()
         return cache_folder() / _url().rsplit('/', 1)[-1]
-
-    @property
-    def identity(self) -> str:
-        """See :class:`FeatureExtractor`; reads the weights.
-
-        Raises:
-            InputError: They are missing or cannot be read.
-        """
-        self.load()
-        return self._identity
 
     def fetch(self) -> None:
         """Download the weights into the cache (91 MB) unless they are there.
@@ -82,22 +70,14 @@ class InceptionFeatures(FeatureExtractor):
             barrier()
         self._check_path()
 
-    def load(self) -> None:
-        """Read the weights; again does nothing.
-
-        Raises:
-            InputError: The file is missing, cannot be read, or is of another network.
-        """
-        if self._network is not None:
-            return
+    def _read(self) -> tuple[nn.Module, str]:
         self._check_path()
         weights = read_checkpoint(self.path)
         network = _build(weights.get('state_dict', weights), self.path)
-        self._identity = (
+        return network, (
             f'InceptionFeatures: torch-fidelity inception-v3-compat, weights '
             f'{weights_digest(network)}, resized to 299 as TensorFlow 1 does'
         )
-        self._network = network
 
     def _check_path(self) -> None:
         if self.path.is_file():
@@ -111,8 +91,7 @@ class InceptionFeatures(FeatureExtractor):
         )
 
     def _compute(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        self.load()
-        network = self._network.to(self.device)
+        network = self.network
         spatial: list[torch.Tensor] = []
 
         def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
@@ -159,14 +138,12 @@ def _build(weights: dict[str, torch.Tensor], path: Path) -> nn.Module:
     file = io.BytesIO()
     torch.save(dict(weights), file)
     file.seek(0)
-    # The first use may come where tensors are made elsewhere.
-    with torch.device('cpu'), torch.inference_mode(False):
-        try:
-            return _fidelity().FeatureExtractorInceptionV3(
-                'inception-v3-compat',
-                ['2048', 'logits_unbiased'],
-                feature_extractor_weights_path=file,
-            )
-        except RuntimeError as error:  # load_state_dict: names or shapes
-            reason = ' '.join(str(error).split())[:200]
-            raise InputError(f'{path} is no Inception of torch-fidelity: {reason}') from error
+    try:
+        return _fidelity().FeatureExtractorInceptionV3(
+            'inception-v3-compat',
+            ['2048', 'logits_unbiased'],
+            feature_extractor_weights_path=file,
+        )
+    except RuntimeError as error:  # load_state_dict: names or shapes
+        reason = ' '.join(str(error).split())[:200]
+        raise InputError(f'{path} is no Inception of torch-fidelity: {reason}') from error

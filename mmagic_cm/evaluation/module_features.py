@@ -11,11 +11,11 @@ from torch import nn
 from ..checkpoints import read_checkpoint
 from ..errors import InputError
 from ..registry import FEATURE_EXTRACTORS, MODELS, resolve
-from .features import FeatureExtractor, weights_digest
+from .features import NetworkFeatures, weights_digest
 
 
 @FEATURE_EXTRACTORS.register_module()
-class ModuleFeatures(FeatureExtractor):
+class ModuleFeatures(NetworkFeatures):
     """Any network: one of a config, a torch module, or a TorchScript file such as DINOv2's.
 
     A TorchScript file is a program, and using it runs that program: torch unpickles nothing from
@@ -69,46 +69,24 @@ class ModuleFeatures(FeatureExtractor):
         self.mean = tuple(mean)
         self.std = tuple(std)
         self.resize = resize
-        self._network: nn.Module | None = None
-        self._identity = ''
 
-    @property
-    def identity(self) -> str:
-        """See :class:`FeatureExtractor`; reads the weights.
-
-        Raises:
-            InputError: They are missing or cannot be read.
-        """
-        self.load()
-        return self._identity
-
-    def load(self) -> None:
-        """Build or read the network; again does nothing.
-
-        Raises:
-            InputError: A file is missing, cannot be read, or its weights are of another network.
-        """
-        if self._network is not None:
-            return
-        with torch.device('cpu'), torch.inference_mode(False):
-            if isinstance(self.module, str | Path):
-                network, name, digest = _load_torchscript(Path(self.module).expanduser())
-            else:
-                network = resolve(MODELS, self.module)
-                if not isinstance(network, nn.Module):
-                    raise InputError(f'ModuleFeatures: {network!r} is no torch module.')
-                if self.checkpoint is not None:
-                    _load_weights(network, self.checkpoint)
-                name, digest = type(network).__name__, weights_digest(network)
+    def _read(self) -> tuple[nn.Module, str]:
+        if isinstance(self.module, str | Path):
+            network, name, digest = _load_torchscript(Path(self.module).expanduser())
+        else:
+            network = resolve(MODELS, self.module)
+            if not isinstance(network, nn.Module):
+                raise InputError(f'ModuleFeatures: {network!r} is no torch module.')
+            if self.checkpoint is not None:
+                _load_weights(network, self.checkpoint)
+            name, digest = type(network).__name__, weights_digest(network)
         size = f'resized to {self.size} by {self.resize}' if self.size else 'not resized'
-        self._identity = (
+        return network, (
             f'ModuleFeatures: {name}, weights {digest}, {size}, mean {self.mean}, std {self.std}'
         )
-        self._network = network.eval()
 
     def _compute(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        self.load()
-        found = self._network.to(self.device)(self._prepare(images))
+        found = self.network(self._prepare(images))
         if not isinstance(found, torch.Tensor):
             raise InputError(
                 f'ModuleFeatures: the module gives a {type(found).__name__}, not a tensor: wrap '

@@ -65,7 +65,7 @@ def test_spatial_features_in_the_order_of_tensorflow(extractor, theirs):
     torch.testing.assert_close(found.sum(1), expected[:, :7].sum((1, 2, 3)))
     assert found.std() > 0.01
     assert not theirs.Mixed_6d.branch1x1._forward_hooks
-    assert not extractor._network.Mixed_6d.branch1x1._forward_hooks
+    assert not extractor.network.Mixed_6d.branch1x1._forward_hooks
 
 
 def test_gray_pictures_are_repeated(extractor):
