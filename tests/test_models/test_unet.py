@@ -258,9 +258,11 @@ def test_torch_compile_makes_one_graph_of_it(settings, grad, in_child):
     in_child(check)
 
 
-def test_in_half_precision_the_embedding_stays():
+@pytest.mark.parametrize('resblock_updown', [True, False])
+def test_in_half_precision_the_embedding_stays(resblock_updown):
     torch.manual_seed(0)
-    network = ADMUNet(8, 32, 1, channel_mult=(1,), attention_resolutions=(), num_classes=3).eval()
+    settings = dict(attention_resolutions=(), num_classes=3, resblock_updown=resblock_updown)
+    network = ADMUNet(8, 32, 1, channel_mult=(1, 2), **settings).eval()
     nn.init.normal_(network.out[2].weight, std=0.1)
     inputs = torch.randn(4, 3, 8, 8), torch.full((4,), 1095.5), torch.tensor([0, 1, 2, 0])
     embeddings = []
@@ -271,3 +273,6 @@ def test_in_half_precision_the_embedding_stays():
     assert torch.equal(*embeddings)
     assert rough.dtype is torch.bfloat16
     assert 0 < (rough - exact).abs().max() < 0.05 * exact.abs().max()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        autocast = network.float()(*inputs)
+    assert 0 < (autocast - exact).abs().max() < 0.05 * exact.abs().max()
