@@ -13,6 +13,8 @@ from ..models.unet import ADMUNet, AttentionBlock
 from .timing import medians, take_turns
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
+# Evaluations that one with gradients is worth: those of input and weights take one each.
+WITH_GRADIENT = 3
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def best_rate(
     total, best, work = 0.0, 0.0, 0
     for operation, count in tqdm(found.items(), desc='best rates', disable=not progress):
         seconds = min(_seconds(operation, device, dtype, layout, backward) for layout in LAYOUTS)
-        flops = operation.flops * (3 if backward else 1)
+        flops = operation.flops * (WITH_GRADIENT if backward else 1)
         total += seconds * count
         work += flops * count
         best = max(best, flops / seconds)

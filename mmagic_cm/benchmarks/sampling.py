@@ -11,6 +11,7 @@ from torch import nn
 from ..apis import init_model
 from ..errors import InputError
 from ..models.consistency_model import PRECISIONS, ConsistencyModel
+from .costs import sampling_evaluations
 from .networks import DiffusersUNet, PlainUNet
 from .rates import best_rate, operations, total_flops
 from .timing import medians, peak_memory, speedups, take_turns
@@ -67,7 +68,7 @@ def benchmark_sampling(
     seconds = medians(rounds)
     difference = {name: _difference(model, network) for name, network in others.items()}
     found = operations(whole.denoiser.network, batch_size)
-    evaluations = model.sampler.num_evaluations
+    evaluations = sampling_evaluations(model)
     flops = total_flops(found) * evaluations
     best = best_rate(found, model.device, PRECISIONS[precision] or torch.float32)
     ours = seconds['ours']

@@ -71,12 +71,10 @@ class Parts:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds: dict[str, float] = defaultdict(float)
-        self.calls: dict[str, int] = defaultdict(int)
 
     def clear(self) -> None:
         """Forget what was measured."""
         self.seconds.clear()
-        self.calls.clear()
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
@@ -84,7 +82,6 @@ class Parts:
         start = now(self.device)
         yield
         self.seconds[name] += now(self.device) - start
-        self.calls[name] += 1
 
     def wrap(self, name: str | Callable[[], str], function: Callable) -> Callable:
         """The function, whose calls are added to a part; the name may depend on the moment."""

@@ -19,8 +19,9 @@ from ..models.consistency_model import PRECISIONS, ConsistencyModel, TrainingPro
 from ..models.denoiser import KarrasDenoiser
 from ..models.objectives import StagedObjective
 from ..registry import MODELS
+from .costs import training_evaluations
 from .networks import PlainUNet
-from .rates import best_rate, operations, total_flops
+from .rates import WITH_GRADIENT, best_rate, operations, total_flops
 from .sampling import fill
 from .timing import Parts, medians, peak_memory, speedups, take_turns
 
@@ -157,6 +158,9 @@ class TrainingStep:
         self.progress = TrainingProgress(
             seed=0, iteration=int(at * total), step=int(at * total), total_steps=total
         )
+        self.evaluations = training_evaluations(
+            self.model, self.progress.step, self.progress.total_steps
+        )
         self.parts = Parts(device)
         self._clock_networks()
 
@@ -220,13 +224,10 @@ class TrainingStep:
         return {name: parts[name] for name in PARTS if name in parts}
 
     def figures(self, seconds: Sequence[float]) -> dict:
-        """What the clocks say of steps that took so long; and the best rates, measured here.
-
-        The one that learns counts for three evaluations.
-        """
+        """What the clocks say of steps that took so long; and the best rates, measured here."""
         median = statistics.median(seconds)
         memory = peak_memory(self.device)
-        calls = (self.parts.calls['target'] + self.parts.calls['teacher']) / len(seconds)
+        calls = self.evaluations['target'] + self.evaluations['teacher']
         device, dtype = self.device, PRECISIONS[self.precision] or torch.float32
         learning = best_rate(self.found, device, dtype, backward=True)
         passing = best_rate(self.found, device, dtype)
@@ -238,7 +239,7 @@ class TrainingStep:
             parts=self.mean_parts(seconds),
             data=self.data,
             peak_memory_gib=memory,
-            tflop_per_s=total_flops(self.found) * (3 + calls) / median / 1e12,
+            tflop_per_s=total_flops(self.found) * (WITH_GRADIENT + calls) / median / 1e12,
             best_tflop_per_s=max(learning.best, passing.best),
             share_of_best_rate=(learning.seconds + calls * passing.seconds) / median,
         )
