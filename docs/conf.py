@@ -17,11 +17,28 @@ author = 'The mmagic-cm developers'
 copyright = '2026, ' + author
 version = release = metadata.version('mmagic-cm')
 
-extensions = ['myst_parser', 'error_sentences']
+extensions = [
+    'myst_parser',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.napoleon',
+    'api_reference',
+    'error_sentences',
+]
 exclude_patterns = ['_build']
 myst_heading_anchors = 4
 html_theme = 'furo'
 html_title = 'mmagic-cm'
+
+# The API reference, from docstrings.
+autodoc_default_options = {'show-inheritance': True, 'ignore-module-all': True}
+autodoc_inherit_docstrings = False  # what MMEngine's and torch's classes say is in their documents
+autodoc_member_order = 'bysource'
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # properties are described once
+python_maximum_signature_line_length = 88
+smartquotes_action = 'De'  # dashes, but no quotes: 'auto' is to be copied as it is
+toc_object_entries_show_parents = 'hide'
 
 # Files of the repository that are pages here, too. A page of this name under docs/ is a stub.
 PAGES = {

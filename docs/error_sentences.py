@@ -50,7 +50,7 @@ class ErrorSentences(SphinxDirective):
         found = defaultdict(dict)
         for file, sentence in collect():
             found[file][sentence] = None
-        listing = nodes.definition_list()
+        listing = nodes.definition_list(support_smartquotes=False)  # --option keeps its dashes
         for file, sentences in found.items():
             items = [nodes.list_item('', nodes.paragraph(text=sentence)) for sentence in sentences]
             listing += nodes.definition_list_item(

@@ -45,7 +45,7 @@ def choose_sampler(
         num_scales: Levels of the grid that they count. Default: those of the model's own sampler.
 
     Returns:
-        A config, or None where nothing was said: the model's own sampler.
+        A config; None, for the model's own sampler, where nothing was said.
 
     Raises:
         InputError: The settings contradict each other, or the number of scales is not known.

@@ -29,7 +29,7 @@ def l2_32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 @DISTANCES.register_module('pseudo-huber')
 class PseudoHuber:
-    """sqrt(|a - b|^2 + c^2) - c with the squared norm summed (arXiv:2310.14189, section 3.3).
+    """``sqrt(|a - b|^2 + c^2) - c`` with the squared norm summed (arXiv:2310.14189, section 3.3).
 
     Args:
         c: Where it turns from quadratic to linear. None: 0.00054 sqrt(d), d numbers a sample.

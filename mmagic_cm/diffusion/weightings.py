@@ -81,7 +81,7 @@ def discrete_lognormal_probs(sigmas: torch.Tensor, mean: float, std: float) -> t
         std: Standard deviation of ln sigma.
 
     Returns:
-        (n - 1,), summing to 1: entry i belongs to the pair ``sigmas[i] > sigmas[i + 1]``.
+        (n - 1,), summing to 1; entry i belongs to the pair ``sigmas[i] > sigmas[i + 1]``.
     """
     cdf = torch.erf((sigmas.double().log() - mean) / (math.sqrt(2) * std))
     mass = cdf[:-1] - cdf[1:]

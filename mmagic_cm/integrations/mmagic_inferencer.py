@@ -1,5 +1,7 @@
 """MMagic's own ``MMagicInferencer`` builds and runs our models, without a fork of MMagic.
 
+::
+
     from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic
     register_into_mmagic()
     from mmagic.apis import MMagicInferencer

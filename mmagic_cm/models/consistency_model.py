@@ -277,7 +277,8 @@ class ConsistencyModel(BaseModel):
         """Draw images with the default sampler and ``sampling_seed``.
 
         Returns:
-            One element an image: ``image`` uint8 (C, H, W), and ``label`` of a conditional model.
+            One element an image, with ``image`` uint8 (C, H, W), and ``label`` of a conditional
+            model.
         """
         images = self.sample(indices, labels, seed=self.sampling_seed)
         labels = [None] * len(images) if labels is None else labels.tolist()

@@ -55,6 +55,7 @@ def test_index_names_every_page():
     assert {f'{page}.md' for page in pages - {'changelog'}} <= linked
 
 
+@pytest.mark.slow
 def test_documents_build_without_a_warning(tmp_path):
     pytest.importorskip('sphinx')
     command = [
@@ -73,8 +74,11 @@ def test_documents_build_without_a_warning(tmp_path):
         [*command, ROOT / 'docs', tmp_path / 'html'], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    html = {path.stem: path.read_text() for path in (tmp_path / 'html').glob('*.html')}
+    html = {path.stem: path.read_text() for path in (tmp_path / 'html').rglob('*.html')}
     # Pages that are files of the repository, and the directive.
     assert 'Where things live' in html['contributing']
     assert 'href="training.html"' in html['model_zoo']
     assert 'num_samples must be at least 1' in html['troubleshooting']
+    assert 'id="mmagic_cm.models.denoiser.KarrasDenoiser.forward"' in html['models']
+    # Named without its module, and by the package that exports it.
+    assert 'href="#mmagic_cm.models.objective.Objective"' in html['objectives']
