@@ -40,7 +40,8 @@ def modulate(
 ) -> torch.Tensor:
     """norm(x) (1 + scale) + shift for (N, C, H, W) and scale and shift (N, C)."""
     scale = 1 + scale
-    if not x.is_contiguous():
+    # torch.compile joins the passes by itself; it would make a graph for every number of groups.
+    if torch.compiler.is_compiling() or not x.is_contiguous():
         return torch.addcmul(shift[:, :, None, None], norm(x), scale[:, :, None, None])
     # The batch as one image of N times the groups, each channel with a weight of its own: the
     # norm scales and shifts in its own pass, which halves the time.

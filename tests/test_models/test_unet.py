@@ -252,8 +252,26 @@ def test_torch_compile_makes_one_graph_of_it(settings, grad, in_child):
             expected = network(*inputs)
             network.compile(backend='eager', fullgraph=True)
             for _ in range(3):
-                assert torch.equal(network(*inputs), expected)
+                torch.testing.assert_close(network(*inputs), expected)
         assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 1
+
+    in_child(check)
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_torch_compile_makes_one_graph_of_all_further_batch_sizes(layout, in_child):
+    def check():
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        network = ADMUNet(**TINY, resblock_updown=False).eval().to(memory_format=layout)
+        network.compile(backend='eager', fullgraph=True)
+        graphs = []
+        with torch.inference_mode():
+            for size in (4, 3, 5, 7):
+                x = torch.randn(size, 1, 8, 8).to(memory_format=layout)
+                network(x, torch.ones(size))
+                graphs.append(torch._dynamo.utils.counters['stats']['unique_graphs'])
+        assert graphs == [1, 2, 2, 2]
 
     in_child(check)
 
