@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from digits_gallery import draw_gallery
-from mmengine.config import DictAction
 from mmengine.runner import Runner
 
 from mmagic_cm.apis import generate, init_model, load_config
+from mmagic_cm.command_line import add_config_options
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation import DigitsJudge
 from mmagic_cm.images import make_grid, save_image, save_npz
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    add_config_options(parser, 'train_cfg.max_iters=100')
     return parser.parse_args()
 
 

@@ -69,6 +69,18 @@ def add_ema_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:
+    """Let ``--cfg-options`` override settings of the config; the help gives an example."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help=f'override settings, such as {example}',
+    )
+
+
 def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--launcher``, and the ``--local-rank`` that some launchers hand to each process."""
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')

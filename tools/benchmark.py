@@ -6,11 +6,12 @@ import platform
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.benchmarks.sampling import COMPARED, benchmark_sampling
 from mmagic_cm.benchmarks.training import PARTS, benchmark_training
+from mmagic_cm.command_line import add_config_options
 from mmagic_cm.datasets.settings import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.images import writing
@@ -50,14 +51,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--at', type=float, default=0.5, help='share of the run to train at')
     parser.add_argument('--repeats', type=int, default=5, help='measured rounds (default 5)')
     parser.add_argument('--out', type=Path, help='write the figures here, as JSON')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help="override settings, such as model.sampler.type='HeunSampler'",
-    )
+    add_config_options(parser, "model.sampler.type='HeunSampler'")
     args = parser.parse_args()
     if args.repeats < 1:
         parser.error('--repeats must be at least 1')

@@ -4,10 +4,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmagic_cm.apis import init_model, load_config
-from mmagic_cm.command_line import add_ema_argument
+from mmagic_cm.command_line import add_config_options, add_ema_argument
 from mmagic_cm.datasets.settings import merge_options
 from mmagic_cm.datasets.transforms import decode_image
 from mmagic_cm.editing import TASKS, edit_pictures
@@ -80,14 +78,7 @@ def parse_args() -> argparse.Namespace:
     add_ema_argument(parser)
     parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
     parser.add_argument('--device', help='default: a GPU where there is one')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
+    add_config_options(parser, 'model.denoiser.sigma_data=0.5')
     return parser.parse_args()
 
 

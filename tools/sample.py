@@ -2,11 +2,10 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
 from mmagic_cm.apis import init_model, load_config
 from mmagic_cm.command_line import (
     NameAndSettings,
+    add_config_options,
     add_ema_argument,
     add_launcher_arguments,
     join_processes,
@@ -61,14 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
     parser.add_argument('--columns', type=int, help='of a grid; default: as many as rows')
     parser.add_argument('--device', help='default: a GPU where there is one')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
+    add_config_options(parser, 'model.denoiser.sigma_data=0.5')
     add_launcher_arguments(parser)
     return parser.parse_args()
 

@@ -8,11 +8,10 @@ import argparse
 import time
 from collections.abc import Mapping
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmagic_cm.command_line import add_ema_argument, add_launcher_arguments
+from mmagic_cm.command_line import add_config_options, add_ema_argument, add_launcher_arguments
 from mmagic_cm.engine.curriculum_hook import unwrapped
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation.candidates import Candidates
@@ -59,14 +58,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--work-dir', help='of what was tried, and the plot; default: work_dirs/NAME_OF_CONFIG'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings, such as test_dataloader.batch_size=100',
-    )
+    add_config_options(parser, 'test_dataloader.batch_size=100')
     add_launcher_arguments(parser)
     return parser.parse_args()
 

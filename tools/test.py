@@ -3,11 +3,15 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.command_line import NameAndSettings, add_ema_argument, add_launcher_arguments
+from mmagic_cm.command_line import (
+    NameAndSettings,
+    add_config_options,
+    add_ema_argument,
+    add_launcher_arguments,
+)
 from mmagic_cm.errors import run_cli
 from mmagic_cm.evaluation.report import format_about, format_table, write_report
 from mmagic_cm.evaluation.runs import caveats, describe_judging, judging_runner, published
@@ -35,14 +39,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='of the set of images')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings, such as test_dataloader.batch_size=100',
-    )
+    add_config_options(parser, 'test_dataloader.batch_size=100')
     add_launcher_arguments(parser)
     return parser.parse_args()
 

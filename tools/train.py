@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints import register_safe_loaders
-from mmagic_cm.command_line import LAUNCHERS, check_launcher, join_processes
+from mmagic_cm.command_line import LAUNCHERS, add_config_options, check_launcher, join_processes
 from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
 
@@ -51,14 +51,7 @@ def parse_args() -> argparse.Namespace:
         '--no-validate', action='store_true', help='leave out the validation of the config'
     )
     parser.add_argument('--seed', type=int, help='of the run; default: the one of the config')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings, such as train_cfg.max_iters=100',
-    )
+    add_config_options(parser, 'train_cfg.max_iters=100')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()

@@ -16,7 +16,6 @@ import runpy
 import shlex
 import subprocess
 import sys
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -268,12 +267,6 @@ def names_that_pages_leave_open() -> dict:
     )
 
 
-@pytest.fixture(scope='module')
-def namespaces() -> defaultdict:
-    """Names of each page, which its blocks share in their order."""
-    return defaultdict(names_that_pages_leave_open)
-
-
 def is_config(block: Block) -> bool:
     return block.text.lstrip().startswith('_base_')
 
@@ -284,11 +277,17 @@ EXECUTED = [
 WRITTEN = [block for block in PYTHON if is_config(block)]
 
 
-@pytest.mark.parametrize('block', EXECUTED, ids=ids(EXECUTED))
-def test_python_block_runs(block, world, namespaces, monkeypatch):
+@pytest.mark.parametrize(
+    'page', sorted({block.page for block in EXECUTED}), ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_python_blocks_run(page, world, monkeypatch):
     monkeypatch.chdir(world)
     monkeypatch.setenv('MMAGIC_CM_CACHE', str(world / 'cache'))
-    exec(compile(block.text, block.name, 'exec'), namespaces[block.page])
+    # Each block goes on from those above it.
+    names = names_that_pages_leave_open()
+    for block in EXECUTED:
+        if block.page == page:
+            exec(compile(block.text, block.name, 'exec'), names)
 
 
 @pytest.mark.parametrize('block', WRITTEN, ids=ids(WRITTEN))

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import DictAction
 from PIL import Image, ImageDraw, ImageFont
 
 from mmagic_cm.apis import load_config
+from mmagic_cm.command_line import add_config_options
 from mmagic_cm.datasets import ImageDataset, merge_options
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.images import make_grid, save_image
@@ -27,14 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file of a training')
     parser.add_argument('--out', help='a picture; default work_dirs/NAME_OF_CONFIG/data.png')
     parser.add_argument('--num', type=int, default=64, help='how many images; default 64')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings, such as data_root=FOLDER',
-    )
+    add_config_options(parser, 'data_root=FOLDER')
     return parser.parse_args()
 
 

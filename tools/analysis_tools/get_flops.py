@@ -4,10 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmagic_cm.apis import load_config
 from mmagic_cm.benchmarks.costs import network_costs
+from mmagic_cm.command_line import add_config_options
 from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import run_cli
 from mmagic_cm.images import writing
@@ -25,14 +24,7 @@ def parse_args() -> argparse.Namespace:
         '--at', type=float, default=0.5, help='share of the run at which a step is (default 0.5)'
     )
     parser.add_argument('--out', type=Path, help='write the figures here, as JSON')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help="override settings, such as model.sampler.type='HeunSampler'",
-    )
+    add_config_options(parser, "model.sampler.type='HeunSampler'")
     args = parser.parse_args()
     if args.batch_size < 1:
         parser.error('--batch-size must be at least 1')

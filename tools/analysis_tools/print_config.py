@@ -4,9 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmagic_cm.apis import load_config
+from mmagic_cm.command_line import add_config_options
 from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.images import writing
@@ -19,14 +18,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file, or a released name')
     parser.add_argument('--out', type=Path, help='write it here, too: a .py that loads again')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings, such as train_cfg.max_iters=100',
-    )
+    add_config_options(parser, 'train_cfg.max_iters=100')
     return parser.parse_args()
 
 
