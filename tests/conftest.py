@@ -1,11 +1,14 @@
 """What several tests share: reference numbers, a Gaussian, and small models."""
 
+import importlib.util
 import os
+import sys
 import traceback
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from mmagic_cm.models import ConsistencyModel
 from mmagic_cm.registry import MODELS
 
 DATA = Path(__file__).parent / 'data'
+ROOT = Path(__file__).parents[1]
 TINY = dict(
     type='ADMUNet',
     image_size=8,
@@ -56,6 +60,43 @@ def in_child():
                 os._exit(1)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def load_script() -> Callable[[str], ModuleType]:
+    """Load a script of the repository, by its path there, as a module."""
+
+    def load(name: str) -> ModuleType:
+        path = ROOT / name
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        script = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(script)
+        return script
+
+    return load
+
+
+@pytest.fixture
+def run_script(load_script, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run a script in this process: its exit code, what it prints, its sentence.
+
+    Keywords replace what the script calls by that name.
+    """
+
+    def run(name: str, *args, **replace) -> tuple[int, str, str]:
+        script = load_script(name)
+        for attribute, value in replace.items():
+            monkeypatch.setattr(script, attribute, value)
+        monkeypatch.setattr(sys, 'argv', [Path(name).name, *map(str, args)])
+        capsys.readouterr()
+        code = 0
+        try:
+            script.run_cli(script.main)
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
 
     return run
 

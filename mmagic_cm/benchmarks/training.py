@@ -158,9 +158,6 @@ class TrainingStep:
         self.progress = TrainingProgress(
             seed=0, iteration=int(at * total), step=int(at * total), total_steps=total
         )
-        self.evaluations = training_evaluations(
-            self.model, self.progress.step, self.progress.total_steps
-        )
         self.parts = Parts(device)
         self._clock_networks()
 
@@ -227,7 +224,9 @@ class TrainingStep:
         """What the clocks say of steps that took so long; and the best rates, measured here."""
         median = statistics.median(seconds)
         memory = peak_memory(self.device)
-        calls = self.evaluations['target'] + self.evaluations['teacher']
+        when = self.progress.step, self.progress.total_steps
+        evaluations = training_evaluations(self.model, *when)
+        calls = evaluations['target'] + evaluations['teacher']
         device, dtype = self.device, PRECISIONS[self.precision] or torch.float32
         learning = best_rate(self.found, device, dtype, backward=True)
         passing = best_rate(self.found, device, dtype)

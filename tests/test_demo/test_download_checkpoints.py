@@ -1,7 +1,6 @@
 """``demo/download_checkpoints.py`` as users type it."""
 
-import importlib.util
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,30 +13,15 @@ SCRIPT = Path(__file__).parents[2] / 'demo/download_checkpoints.py'
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(run_script, monkeypatch, tmp_path):
     """Run it in this process; a download leaves an empty file."""
-    spec = importlib.util.spec_from_file_location('download_checkpoints', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path))
 
     def fetch(name):
         RELEASED[name].path.touch()
         return RELEASED[name].path
 
-    monkeypatch.setattr(module, 'fetch', fetch)
-
-    def run(*args) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', [SCRIPT.name, *args])
-        capsys.readouterr()
-        code = 0
-        try:
-            module.run_cli(module.main)
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run
+    return partial(run_script, 'demo/download_checkpoints.py', fetch=fetch)
 
 
 def test_by_name(command, tmp_path):

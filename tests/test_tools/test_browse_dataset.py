@@ -1,7 +1,6 @@
 """``tools/analysis_tools/browse_dataset.py`` as users type it."""
 
-import importlib.util
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +16,13 @@ FOLDER = CONFIGS / 'ect_1xb64-folder-64x64.py'
 
 
 @pytest.fixture(scope='session')
-def tool():
-    path = ROOT / 'tools/analysis_tools/browse_dataset.py'
-    spec = importlib.util.spec_from_file_location('browse_dataset', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_script):
+    return load_script('tools/analysis_tools/browse_dataset.py')
 
 
 @pytest.fixture
-def browse(tool, monkeypatch, capsys):
-    def run(*args) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', ['browse_dataset.py', *map(str, args)])
-        code = 0
-        try:
-            tool.run_cli(tool.main)
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run
+def browse(run_script):
+    return partial(run_script, 'tools/analysis_tools/browse_dataset.py')
 
 
 @pytest.fixture

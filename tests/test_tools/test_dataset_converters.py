@@ -1,7 +1,6 @@
 """``tools/dataset_converters`` as users type them."""
 
 import importlib.util
-import sys
 import zipfile
 from pathlib import Path
 
@@ -16,26 +15,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a converter in this process: what it prints, or its exit code and sentence."""
-
-    def run(name: str, *args, **replace) -> tuple[int, str, str]:
-        path = ROOT / f'tools/dataset_converters/{name}.py'
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        for attribute, value in replace.items():
-            monkeypatch.setattr(module, attribute, value)
-        monkeypatch.setattr(sys, 'argv', [path.name, *map(str, args)])
-        capsys.readouterr()
-        code = 0
-        try:
-            module.run_cli(module.main)
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run
+def command(run_script):
+    """Run a converter by its name."""
+    return lambda name, *args, **replace: run_script(
+        f'tools/dataset_converters/{name}.py', *args, **replace
+    )
 
 
 @pytest.fixture

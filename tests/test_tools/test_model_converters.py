@@ -1,8 +1,6 @@
 """``tools/model_converters`` as users type them."""
 
 import hashlib
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a tool in this process: its exit code, what it prints, its sentence."""
-
-    def run(name: str, *args) -> tuple[int, str, str]:
-        path = ROOT / f'tools/model_converters/{name}.py'
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, 'argv', [path.name, *map(str, args)])
-        capsys.readouterr()
-        code = 0
-        try:
-            module.run_cli(module.main)
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run
+def command(run_script):
+    """Run a tool by its name."""
+    return lambda name, *args: run_script(f'tools/model_converters/{name}.py', *args)
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,6 @@
 """``tools/analysis_tools/print_config.py`` as users type it."""
 
-import importlib.util
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,22 +15,8 @@ FOLDER = CONFIGS / 'ect_1xb64-folder-64x64.py'
 
 
 @pytest.fixture
-def print_config(monkeypatch, capsys):
-    path = ROOT / 'tools/analysis_tools/print_config.py'
-    spec = importlib.util.spec_from_file_location('print_config', path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-
-    def run(*args) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', ['print_config.py', *map(str, args)])
-        code = 0
-        try:
-            tool.run_cli(tool.main)
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run
+def print_config(run_script):
+    return partial(run_script, 'tools/analysis_tools/print_config.py')
 
 
 @pytest.mark.parametrize(
