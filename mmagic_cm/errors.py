@@ -1,4 +1,4 @@
-"""What ends a command: bad input, bad luck, a signal; each said in one line (rule 8 of the house)."""
+"""What ends a command: bad input, bad luck, a signal; each in one line (rule 8 of the house)."""
 
 import difflib
 import signal

@@ -22,6 +22,7 @@ LEAVES = Path(__file__).parents[1] / 'configs/consistency_models'
 IMAGENET_EMAS = (0.999, 0.9999, 0.9999432189950708)
 LSUN_EMAS = (0.9999, 0.99994, 0.9999432189950708)
 CIFAR_EMAS = (0.999, 0.9999)
+CIFAR_EDM_EMA = 0.99929  # a half-life of 0.5 million images of batch 512
 # (step, total steps) -> (target EMA, number of scales), from the reference's own tables.
 CD_CURVE = {0: (0.95, 40), 599_999: (0.95, 40)}
 CIFAR_CD_CURVE = {0: (0.0, 18), 799_999: (0.0, 18)}
@@ -54,6 +55,8 @@ class Run:
     parameterization: str = 'consistency'
     starts_from: str | None = None
     sigmas: tuple | None = None  # of the sampler, after 80
+    dropout_at: tuple | None = None  # sizes of feature maps in pixels; None: all
+    dtype: str = 'bfloat16'
 
 
 EDM = dict(weighting='karras', parameterization='edm')
@@ -62,9 +65,9 @@ PD = dict(
     parameterization='edm', starts_from='teacher',
 )  # fmt: skip
 ICT = dict(lr=1e-4, emas=(0.99993,), curve=ICT_ENDS, distance='pseudo-huber', dropout=0.3)
-ICT = dict(ICT, weighting='inverse-gap')
-ECT = dict(lr=1e-4, distance='pseudo-huber', weighting='inverse-gap', parameterization='edm')
-ECT = dict(ECT, dropout=0.2)
+ICT = dict(ICT, weighting='inverse-gap', dtype='float32')
+ECT = dict(lr=1e-4, distance='pseudo-huber', parameterization='edm', dtype='float32')
+ECT_IMAGENET = dict(ECT, weighting='karras', dropout=0.4, dropout_at=(16, 8), steps=100_000)
 
 
 def lsun(name: str, cd_l2: float, cd_lpips: float, ct: float | None) -> dict[str, Run]:
@@ -81,9 +84,7 @@ def lsun(name: str, cd_l2: float, cd_lpips: float, ct: float | None) -> dict[str
         ),
         f'pd_8xb32-{data}': Run(batch=256, emas=LSUN_EMAS, distance='lpips', **PD),
         f'ict_8xb32-{data}': Run(batch=256, steps=1_000_000, **ICT),
-        f'ect_8xb32-{data}': Run(
-            batch=256, steps=100_000, emas=LSUN_EMAS, starts_from=edm, **ECT
-        ),
+        f'ect_8xb32-{data}': Run(batch=256, emas=LSUN_EMAS, starts_from=edm, **ECT_IMAGENET),
     }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ CD_IMAGENET = dict(
     sigmas=(1.38237,),
 )  # fmt: skip
 CD_CIFAR = dict(lr=4e-4, batch=512, steps=800_000, emas=CIFAR_EMAS, curve=CIFAR_CD_CURVE)
-CD_CIFAR = dict(CD_CIFAR, starts_from='teacher')
+CD_CIFAR = dict(CD_CIFAR, starts_from='teacher', dtype='float32')
 RUNS = {
     f'edm_8xb256-{IMAGENET}': Run(1e-4, 4096, 610_000, IMAGENET_EMAS, dropout=0.1, **EDM),
     f'cd-l2_8xb256-{IMAGENET}': Run(**CD_IMAGENET),
@@ -102,22 +103,29 @@ RUNS = {
         1e-4, 2048, 800_000, IMAGENET_EMAS, CT_200_CURVE, distance='lpips', sigmas=(1.913,)
     ),
     f'pd_8xb256-{IMAGENET}': Run(batch=2048, emas=IMAGENET_EMAS, distance='lpips', **PD),
-    f'ict_8xb256-{IMAGENET}': Run(batch=2048, steps=800_000, **ICT),
-    f'ect_8xb256-{IMAGENET}': Run(
-        batch=2048, steps=100_000, emas=IMAGENET_EMAS, starts_from='edm_imagenet64_ema.pt', **ECT
+    f'ict_8xb256-{IMAGENET}': Run(
+        batch=4096, steps=800_000, dropout_at=(16, 8),
+        **{**ICT, 'emas': (0.99997,), 'dropout': 0.2},
+    ),
+    f'ect_8xb16-{IMAGENET}': Run(
+        batch=128, emas=IMAGENET_EMAS, starts_from='edm_imagenet64_ema.pt', **ECT_IMAGENET
     ),
     **lsun('bedroom', cd_l2=3.51970, cd_lpips=4.36556, ct=3.991),
     **lsun('cat', cd_l2=3.51970, cd_lpips=4.36556, ct=5.249),
     f'edm_8xb64-{CIFAR}': Run(
-        1e-3, 512, 400_000, CIFAR_EMAS, dropout=0.13, optimizer='Adam', **EDM
+        1e-3, 512, 400_000, (CIFAR_EDM_EMA,), dropout=0.13, optimizer='Adam', dtype='float32',
+        **EDM,
     ),
     f'cd-l2_8xb64-{CIFAR}': Run(**CD_CIFAR),
     f'cd-lpips_8xb64-{CIFAR}': Run(**CD_CIFAR, distance='lpips'),
-    f'ct_8xb64-{CIFAR}': Run(4e-4, 512, 800_000, CIFAR_EMAS, CIFAR_CT_CURVE, distance='lpips'),
-    f'pd_8xb64-{CIFAR}': Run(batch=512, emas=(), **PD),
-    f'ict_8xb64-{CIFAR}': Run(batch=512, steps=400_000, **ICT),
+    f'ct_8xb64-{CIFAR}': Run(
+        4e-4, 512, 800_000, CIFAR_EMAS, CIFAR_CT_CURVE, distance='lpips', dtype='float32'
+    ),
+    f'pd_8xb64-{CIFAR}': Run(batch=512, emas=(), dtype='float32', **PD),
+    f'ict_8xb128-{CIFAR}': Run(batch=1024, steps=400_000, **ICT),
     f'ect_1xb128-{CIFAR}': Run(
-        batch=128, steps=8000, emas=(0.9993,), starts_from='work_dirs/', **ECT
+        batch=128, steps=8000, emas=(0.9993,), starts_from='work_dirs/', dropout=0.2,
+        weighting='inverse-gap', **ECT,
     ),
 }  # fmt: skip
 BY_NAME = pytest.mark.parametrize('name', RUNS)
@@ -154,7 +162,9 @@ def test_optimisation(name):
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     gpus = int(name.split('_')[1].split('xb')[0])
     assert gpus * cfg.train_dataloader.batch_size * accumulated == run.batch
+    assert cfg.auto_scale_lr.base_batch_size == run.batch
     assert cfg.train_cfg.max_iters == run.steps * accumulated
+    assert cfg.optim_wrapper.dtype == run.dtype
     hooks = {hook.type: hook for hook in cfg.custom_hooks}
     assert hooks.get('EMAHook', {}).get('rates', ()) == run.emas
     assert ('StageHook' in hooks) == name.startswith('pd')
@@ -169,7 +179,8 @@ def test_optimisation(name):
 def test_network_and_objective(name):
     run, model = RUNS[name], build(name)
     dropouts = {m.p for m in model.denoiser.modules() if isinstance(m, torch.nn.Dropout)}
-    assert dropouts == {run.dropout}
+    assert dropouts == ({run.dropout} if run.dropout_at is None else {0, run.dropout})
+    assert read(name).model.denoiser.network.get('dropout_resolutions') == run.dropout_at
     assert read(name).model.denoiser.parameterization == run.parameterization
     objective = model.objective
     weighting = read(name).model.objective.get('weighting')
@@ -226,10 +237,33 @@ def test_ict_and_ect_draw_the_published_levels():
     for name in RUNS:
         if name.startswith(('ict', 'ect')):
             objective = build(name).objective
-            assert (objective.p_mean, objective.p_std) == (-1.1, 2.0)
-    one_hour = build(f'ect_1xb128-{CIFAR}').objective
-    assert (one_hour.q, one_hour.num_stages) == (256, 1)
-    assert build(f'ect_8xb256-{IMAGENET}').objective.q == 2
+            of_imagenet = name.startswith('ect') and CIFAR not in name
+            expected = (-0.8, 1.6) if of_imagenet else (-1.1, 2.0)
+            assert (objective.p_mean, objective.p_std) == expected
+
+
+@pytest.mark.parametrize('name', [name for name in RUNS if name.startswith('ect')])
+def test_the_gaps_of_ect_end_where_they_were_published_to(name):
+    run, objective = RUNS[name], build(name).objective
+    # One stage of q = 256 on CIFAR-10, four of q = 4 on ImageNet: the last gap, of any level, is
+    # 1/256 to 5/256 of it.
+    assert (objective.q, objective.num_stages) == ((256, 1) if CIFAR in name else (4, 4))
+    assert objective.distance.c == (0 if CIFAR in name else 0.06)
+    sigma = torch.tensor([1e-3, 0.1, 1.0, 10.0, 80.0], dtype=torch.float64)
+    last = objective.next_level(sigma, run.steps - 1, run.steps)
+    gaps = 1 - last / sigma
+    assert gaps.min().item() == pytest.approx(1 / 256, rel=1e-3)
+    assert gaps.max().item() == pytest.approx(5 / 256, rel=1e-3)
+
+
+def test_ect_trains_without_flips_on_cifar10():
+    pipelines = {
+        name: {step.type for step in read(name).train_dataloader.dataset.pipeline}
+        for name in RUNS
+        if CIFAR in name
+    }
+    without = [name for name, steps in pipelines.items() if 'RandomFlip' not in steps]
+    assert without == [f'ect_1xb128-{CIFAR}']
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/lsun_256.py',
 ]
 # Improved consistency training (arXiv:2310.14189), from scratch. It was not published for LSUN: the
-# settings are its CIFAR-10 ones, with the batch of the paper's CT.
+# settings are its CIFAR-10 ones (the dropout from memory), with the batch of the paper's CT.
 model = dict(
     denoiser=dict(network=dict(dropout=0.3)),
     objective=dict(
@@ -14,7 +14,7 @@ model = dict(
     ),
     sampler=dict(type='MultistepSampler', sigmas=(80.0, 1.526)),
 )
-optim_wrapper = dict(optimizer=dict(lr=1e-4))
+optim_wrapper = dict(dtype='float32', optimizer=dict(lr=1e-4))
 train_cfg = dict(max_iters=1000000)
 custom_hooks = [
     dict(type='CurriculumHook'),

@@ -1,4 +1,4 @@
-"""Training in bfloat16 or float16, on CPUs and GPUs."""
+"""Training in bfloat16, float16 or float32 with TF32, on CPUs and GPUs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,10 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from ..errors import InputError
+from ..errors import InputError, closest
 from ..registry import OPTIM_WRAPPERS
 
-DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # A static scale never grows.
 _NEVER = 2**31 - 1
 
@@ -24,7 +24,9 @@ class MixedPrecisionOptimWrapper(OptimWrapper):
     left out, and then no average of the weights may move.
 
     Args:
-        dtype: 'bfloat16', or 'float16' with a loss scale.
+        dtype: 'bfloat16'; 'float16', with a loss scale; or 'float32', in whose products GPUs
+            round to TF32 from then on, in the whole process: for objectives that compare nearly
+            equal outputs, a difference that half precision loses.
         loss_scale: Of float16: 'dynamic' (it starts at 65536, is halved at an overflow, and
             doubled after 2000 steps without one), or a number that stays.
         **settings: Of ``OptimWrapper``: ``optimizer``, ``accumulative_counts``, ``clip_grad``.
@@ -41,8 +43,10 @@ class MixedPrecisionOptimWrapper(OptimWrapper):
     ) -> None:
         super().__init__(**settings)
         if dtype not in DTYPES:
-            raise InputError(f"dtype must be 'bfloat16' or 'float16', not {dtype!r}.")
+            raise InputError(f'There is no dtype {dtype!r}.{closest(dtype, DTYPES)}')
         self.dtype = DTYPES[dtype]
+        if self.dtype is torch.float32:
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         self.took_step = False
         self.grad_norm: torch.Tensor | None = None
         self._device = self.optimizer.param_groups[0]['params'][0].device.type
@@ -60,10 +64,13 @@ class MixedPrecisionOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """The network's arithmetic in half precision; no exchange of gradients to accumulate."""
+        """The network's arithmetic in ``dtype``; no exchange of gradients to accumulate."""
         # Objectives may call the network without gradients first: a weight's half-precision copy
         # that is kept from then has none.
-        autocast = torch.autocast(self._device, self.dtype, cache_enabled=False)
+        half = self.dtype is not torch.float32
+        autocast = torch.autocast(
+            self._device, self.dtype if half else None, enabled=half, cache_enabled=False
+        )
         with super().optim_context(model), autocast:
             yield
 

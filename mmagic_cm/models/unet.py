@@ -223,6 +223,7 @@ class ADMUNet(nn.Module):
         norm_groups: Groups of the norms; must divide all widths.
         null_class: Know "no class" as label -1, in a row of its own of the embedding: for
             classifier-free guidance.
+        dropout_resolutions: Feature-map sizes in pixels at which to drop out; None: all.
     """
 
     def __init__(
@@ -243,6 +244,7 @@ class ADMUNet(nn.Module):
         use_checkpoint: bool = False,
         norm_groups: int = 32,
         null_class: bool = False,
+        dropout_resolutions: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         if null_class and num_classes is None:
@@ -272,8 +274,10 @@ class ADMUNet(nn.Module):
         emb_channels = 4 * model_channels
 
         def res_block(channels: int, out: int, resample: str | None = None) -> ResBlock:
+            drops = dropout_resolutions is None or size in dropout_resolutions
+            rate = dropout if drops else 0.0
             return ResBlock(
-                channels, out, emb_channels, dropout, use_scale_shift_norm, norm_groups, resample
+                channels, out, emb_channels, rate, use_scale_shift_norm, norm_groups, resample
             )
 
         def attention(channels: int) -> AttentionBlock:
@@ -300,10 +304,10 @@ class ADMUNet(nn.Module):
                 self.input_blocks.append(Stage(*layers))
                 skip_widths.append(width)
             if level < len(widths) - 1:
+                size //= 2
                 down = res_block(width, width, 'down') if resblock_updown else Downsample(width)
                 self.input_blocks.append(Stage(down))
                 skip_widths.append(width)
-                size //= 2
 
         self.middle_block = Stage(
             res_block(width, width), attention(width), res_block(width, width)
@@ -317,10 +321,10 @@ class ADMUNet(nn.Module):
                 if size in attention_resolutions:
                     layers.append(attention(width))
                 if level and block == num_res_blocks:
+                    size *= 2
                     layers.append(
                         res_block(width, width, 'up') if resblock_updown else Upsample(width)
                     )
-                    size *= 2
                 self.output_blocks.append(Stage(*layers))
 
         self.out = nn.Sequential(

@@ -132,6 +132,30 @@ def test_a_plain_wrapper_steps_when_it_should(module):
     assert took == [False, True, False]
 
 
+@pytest.fixture
+def without_tf32():
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = False
+    yield flags
+    for flag, value in zip(flags, before, strict=True):
+        flag.allow_tf32 = value
+
+
+def test_float32_is_that_of_a_plain_wrapper_with_tf32_on_gpus(module, without_tf32):
+    wrapper = wrap(module, dtype='float32')
+    assert all(flag.allow_tf32 for flag in without_tf32)
+    x = torch.randn(2, 3)
+    with wrapper.optim_context(module):
+        output = module(x)
+    assert output.dtype is torch.float32
+    assert torch.equal(output, module(x))
+    step(wrapper, module)
+    assert wrapper.took_step
+    assert wrapper.loss_scale is None
+
+
 @pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
 def test_bfloat16_never_waits_for_the_device(clip):
     # Nothing can be read from a meta tensor: an attempt raises.
@@ -218,7 +242,7 @@ def test_a_state_of_another_precision_is_taken_over(module):
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        (dict(dtype='float8'), "'bfloat16' or 'float16', not 'float8'"),
+        (dict(dtype='float8'), "no dtype 'float8'"),
         (dict(dtype='float16', loss_scale='static'), "'dynamic' or a number above 0"),
         (dict(dtype='float16', loss_scale=0.0), 'a number above 0, not 0.0'),
         (dict(dtype='float16', loss_scale={}), 'a number above 0, not {}'),

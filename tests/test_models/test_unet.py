@@ -198,6 +198,16 @@ def test_the_embedding_stays_in_float32_under_autocast(fill):
     assert seen == dict(time_embed=torch.float32, input_blocks=torch.bfloat16)
 
 
+def test_dropout_is_where_the_feature_maps_are_of_these_sizes():
+    network = ADMUNet(**TINY, dropout=0.5, dropout_resolutions=(4,))
+    found = []
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.register_forward_hook(lambda m, _, out: found.append((out.shape[-1], m.p)))
+    network(torch.zeros(1, 1, 8, 8), torch.zeros(1))
+    assert set(found) == {(8, 0), (4, 0.5)}
+
+
 def test_dropout_is_for_training():
     network = ADMUNet(**TINY, dropout=0.5)
     assert sum(isinstance(m, nn.Dropout) and m.p == 0.5 for m in network.modules()) == sum(

@@ -2,7 +2,7 @@ _base_ = '../default_runtime.py'
 # 19 million images. The first lines of the log say how long that will take.
 train_cfg = dict(type='ResumableIterLoop', max_iters=300000)
 optim_wrapper = dict(
-    type='MixedPrecisionOptimWrapper', dtype='bfloat16', optimizer=dict(type='RAdam', lr=1e-4)
+    type='MixedPrecisionOptimWrapper', dtype='float32', optimizer=dict(type='RAdam', lr=1e-4)
 )
 custom_hooks = [
     dict(type='CurriculumHook'),

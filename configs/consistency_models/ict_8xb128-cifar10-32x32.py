@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/evaluation/cifar10_32.py',
     '../_base_/schedules/cifar10_32.py',
 ]
-# Improved consistency training (arXiv:2310.14189), from scratch, with the batch of the paper's CT.
+# Improved consistency training (arXiv:2310.14189), from scratch. The dropout is from memory.
 model = dict(
     denoiser=dict(network=dict(dropout=0.3)),
     objective=dict(
@@ -12,6 +12,8 @@ model = dict(
         curriculum=dict(type='DoublingCurriculum', start_scales=10, end_scales=1280),
     ),
 )
+train_dataloader = dict(batch_size=128)
+auto_scale_lr = dict(base_batch_size=1024)
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
 train_cfg = dict(max_iters=400000)
 custom_hooks = [
