@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from digits_gallery import draw_gallery
-from mmengine.runner import Runner
 
 from mmagic_cm.apis import generate, init_model, load_config
-from mmagic_cm.command_line import add_config_options
+from mmagic_cm.command_line import Parser, add_config_options
+from mmagic_cm.datasets import merge_options
+from mmagic_cm.engine import Runner
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation import DigitsJudge
 from mmagic_cm.images import make_grid, save_image, save_npz
@@ -27,7 +28,7 @@ TWO_STEPS = dict(type='MultistepSampler', sigmas=(80.0, 1.3))
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
     add_config_options(parser, 'train_cfg.max_iters=100')
     return parser.parse_args()
@@ -44,7 +45,7 @@ def clear(work_dir: Path) -> None:
 def train(work_dir: Path, options: dict) -> tuple[Path, dict]:
     """Train the config; the path of the checkpoint, and what was done."""
     cfg = load_config(CONFIG)
-    cfg.merge_from_dict(options)
+    merge_options(cfg, options)
     cfg.work_dir = str(work_dir)
     cfg.log_level = 'ERROR'  # the bar says what there is to say
     del cfg.default_hooks.run_summary

@@ -3,7 +3,6 @@
 python demo/digits_gallery.py CONFIG CKPT DIR
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 
 from mmagic_cm.apis import init_model
+from mmagic_cm.command_line import Parser
 from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.editing import Edited, edit_pictures
 from mmagic_cm.errors import run_cli
@@ -81,7 +81,7 @@ def _grid(rows: list[Edited], middle: bool = False) -> Image.Image:
 
 def main() -> None:
     """Draw the gallery of a trained model."""
-    parser = argparse.ArgumentParser(description='Edit digits with a trained model')
+    parser = Parser(description='Edit digits with a trained model')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='file of weights')
     parser.add_argument('folder', type=Path, help='where the pictures go')

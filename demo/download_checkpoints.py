@@ -7,13 +7,14 @@ import argparse
 
 from mmagic_cm.checkpoints.fetching import fetch
 from mmagic_cm.checkpoints.released import CACHE_VARIABLE, RELEASED, released_model
+from mmagic_cm.command_line import Parser
 from mmagic_cm.errors import run_cli
 from mmagic_cm.evaluation import InceptionFeatures
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description='Download the weights that the paper released (1.2 GB each for ImageNet, '
         f'2.1 GB for LSUN) into the folder {CACHE_VARIABLE}, or else into that of torch.hub'
     )

@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
+from mmagic_cm.command_line import Parser
 from mmagic_cm.errors import InputError, run_cli
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description='Serve a web page for consistency models')
+    parser = Parser(description='Serve a web page for consistency models')
     parser.add_argument(
         '--host', default='127.0.0.1', help='where to listen (default: %(default)s)'
     )

@@ -7,18 +7,19 @@ Without --model-ckpt it takes the weights that the config names (load_from), suc
 demo/download_checkpoints.py has downloaded.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 import torch
 from mmengine import DictAction
 
+from mmagic_cm.command_line import Parser
 from mmagic_cm.errors import InputError, closest, run_cli
 from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic
 
 
 def parse_args() -> Namespace:
     """Upstream's flags; its ``print_*`` ones ask for no model."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('--model-name', default='consistency_models')
     parser.add_argument('--model-setting', type=int, help="index in MMagic's metafile of the model")
     parser.add_argument('--config-name', help="name in MMagic's metafile of the model")

@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import os
+from typing import Any
 
 import torch
 from mmengine.config import DictAction
@@ -11,6 +12,19 @@ from mmengine.dist import init_dist, is_distributed
 from .errors import InputError
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of all commands: one that takes ``--debug``, of which ``errors.run_cli`` knows."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.add_argument(
+            '--debug',
+            action='store_true',
+            default=argparse.SUPPRESS,
+            help='show the traceback of what goes wrong',
+        )
 
 
 def check_launcher(launcher: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .errors import InputError
+from .errors import InputError, doing
 
 
 def to_unit_range(images: torch.Tensor) -> torch.Tensor:
@@ -68,16 +68,10 @@ def _to_pil(image: np.ndarray) -> Image.Image:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Make the folders above a file, and say it in a sentence where it cannot be written."""
-    try:
+    """Make the folders above a file, and name it where it cannot be written."""
+    with doing(f'writing {path}'):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f'{path.parent} is not a folder: {path} cannot be written.') from error
-    except OSError as error:  # a full disk, no permission
-        if error.errno is None:  # not the system's: Pillow's, say
-            raise
-        raise InputError(f'{path} cannot be written: {error.strerror}.') from error
 
 
 def is_picture(path: str | Path) -> bool:

@@ -12,7 +12,7 @@ from mmengine import registry as root
 from mmengine.registry import Registry as MMEngineRegistry
 from mmengine.registry import build_from_cfg
 
-from .errors import InputError, closest
+from .errors import InputError, closest, doing
 
 
 class Registry(MMEngineRegistry):
@@ -36,18 +36,27 @@ class Registry(MMEngineRegistry):
         cfg = {'_scope_': self.scope, **cfg}
         if isinstance(cfg.get('type'), str) and cfg['_scope_'] == self.scope and not kwargs:
             self._check_arguments(cfg)
-        return super().build(cfg, *args, **kwargs)
+        with doing(f'building {cfg.get("type")}'):
+            return super().build(cfg, *args, **kwargs)
 
-    def _check_arguments(self, cfg: dict) -> None:
-        """Refuse arguments that the named class or function does not take."""
+    def check_names(self, cfg: dict) -> dict:
+        """Refuse names of arguments that the named class or function does not take.
+
+        Returns:
+            The arguments.
+        """
         arguments = {key: cfg[key] for key in cfg if key not in {'type', '_scope_'}}
-        found = self.get(cfg['type'])
-        known = _parameter_names(found)
+        known = _parameter_names(self.get(cfg['type']))
         unknown = sorted(arguments.keys() - known)
         if known and unknown:
             raise InputError(f'{cfg["type"]} takes no {unknown[0]!r}.{closest(unknown[0], known)}')
+        return arguments
+
+    def _check_arguments(self, cfg: dict) -> None:
+        """Refuse names as :meth:`check_names` does, and a call that lacks arguments."""
+        arguments = self.check_names(cfg)
         try:
-            inspect.signature(found).bind(**arguments)
+            inspect.signature(self.get(cfg['type'])).bind(**arguments)
         except TypeError as error:
             raise InputError(f'{cfg["type"]}: {error}.') from error
 

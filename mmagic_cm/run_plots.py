@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from .errors import InputError
+from .errors import InputError, doing
+from .images import writing
 
 # Title, names of the figures in the log, and whether the axis is logarithmic.
 PANELS = [
@@ -62,7 +63,8 @@ def read_log(work_dir: Path) -> dict[str, dict[int, float]]:
     Raises:
         InputError: There is no such folder, or no log in it.
     """
-    figures = by_iteration(entry for entry in read_entries(work_dir) if 'loss' in entry)
+    with doing(f'reading the log of {work_dir}'):
+        figures = by_iteration(entry for entry in read_entries(work_dir) if 'loss' in entry)
     if not figures:
         raise InputError(f'{work_dir} holds no log of a training (TIME/vis_data/scalars.json).')
     return figures
@@ -163,3 +165,15 @@ def draw_runs(
     handles = [Line2D([], [], color=f'C{number}') for number in range(len(logs))]
     figure.legend(handles, [*logs], loc='outside upper center', ncols=min(len(logs), 3))
     return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG.
+
+    Raises:
+        InputError: The name ends otherwise.
+    """
+    if path.suffix != '.png':
+        raise InputError(f'--out must end in .png, not {path.name!r}.')
+    with writing(path):
+        figure.savefig(path, dpi=100)

@@ -7,7 +7,7 @@ from mmengine.model import BaseDataPreprocessor
 
 from mmagic_cm import registry
 from mmagic_cm.diffusion.distances import PseudoHuber, l2
-from mmagic_cm.errors import InputError, closest, run_cli
+from mmagic_cm.errors import InputError
 from mmagic_cm.registry import DIFFUSION_SAMPLERS, DISTANCES, MODELS, OPTIMIZERS, resolve
 
 
@@ -89,24 +89,6 @@ def test_resolve():
     own = object()
     assert resolve(DISTANCES, own) is own
     assert resolve(DISTANCES, None) is None
-
-
-def test_closest():
-    assert closest('sher', ['shear', 'blur']) == " Did you mean 'shear'? Known: blur, shear."
-    assert closest('zzz', ['b', 'a']) == ' Known: a, b.'
-
-
-def test_command_lines_say_one_sentence_and_fail(capsys):
-    def wrong():
-        raise InputError('This is wrong: do that.')
-
-    with pytest.raises(SystemExit) as end:
-        run_cli(wrong)
-    assert end.value.code == 1
-    assert capsys.readouterr().err == 'error: This is wrong: do that.\n'
-    # A defect of ours keeps its traceback.
-    with pytest.raises(ZeroDivisionError):
-        run_cli(lambda: 1 / 0)
 
 
 def test_argument_mistyped_behind_settings_is_refused():

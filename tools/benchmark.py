@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmagic_cm.apis import load_config
 from mmagic_cm.benchmarks.sampling import COMPARED, benchmark_sampling
 from mmagic_cm.benchmarks.training import PARTS, benchmark_training
-from mmagic_cm.command_line import add_config_options
+from mmagic_cm.command_line import Parser, add_config_options
 from mmagic_cm.datasets.settings import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.images import writing
@@ -20,7 +20,7 @@ from mmagic_cm.models.consistency_model import PRECISIONS
 
 def parse_args() -> argparse.Namespace:
     """The command line, with OpenMMLab's habits."""
-    parser = argparse.ArgumentParser(description='Measure how fast sampling or training is')
+    parser = Parser(description='Measure how fast sampling or training is')
     parser.add_argument('config', help='config file, or a released name')
     parser.add_argument('--what', choices=('sample', 'train'), default='sample')
     parser.add_argument('--batch-size', type=int, help="default: 4 to sample, else the config's")

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from mmagic_cm.apis import init_model, load_config
-from mmagic_cm.command_line import add_config_options, add_ema_argument
+from mmagic_cm.command_line import Parser, add_config_options, add_ema_argument
 from mmagic_cm.datasets.settings import merge_options
 from mmagic_cm.datasets.transforms import decode_image
 from mmagic_cm.editing import TASKS, edit_pictures
@@ -27,7 +27,7 @@ def parse_levels(text: str) -> tuple[float, ...]:
 
 def parse_args() -> argparse.Namespace:
     """The command line, with OpenMMLab's habits."""
-    parser = argparse.ArgumentParser(description='Edit pictures with a consistency model')
+    parser = Parser(description='Edit pictures with a consistency model')
     parser.add_argument('task', metavar='TASK', help=', '.join(TASKS))
     parser.add_argument('config', help='config file, or the name of a released model')
     parser.add_argument('checkpoint', help="file of weights, or 'auto': the config's own")

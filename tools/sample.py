@@ -5,6 +5,7 @@ import argparse
 from mmagic_cm.apis import init_model, load_config
 from mmagic_cm.command_line import (
     NameAndSettings,
+    Parser,
     add_config_options,
     add_ema_argument,
     add_launcher_arguments,
@@ -20,7 +21,7 @@ from mmagic_cm.sampler_choice import choose_sampler
 
 def parse_args() -> argparse.Namespace:
     """The command line, with OpenMMLab's habits."""
-    parser = argparse.ArgumentParser(description='Draw images into a file or a folder')
+    parser = Parser(description='Draw images into a file or a folder')
     parser.add_argument('config', help='config file, or the name of a released model')
     parser.add_argument('checkpoint', help="file of weights, or 'auto': the config's own")
     parser.add_argument('--num-samples', type=int, required=True, help='how many images')

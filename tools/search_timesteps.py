@@ -11,13 +11,18 @@ from collections.abc import Mapping
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmagic_cm.command_line import add_config_options, add_ema_argument, add_launcher_arguments
+from mmagic_cm.command_line import (
+    Parser,
+    add_config_options,
+    add_ema_argument,
+    add_launcher_arguments,
+)
 from mmagic_cm.engine.curriculum_hook import unwrapped
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation.candidates import Candidates
 from mmagic_cm.evaluation.figure_names import find_figure, higher_is_better, usual_figure
 from mmagic_cm.evaluation.level_grid import LevelGrid, config_line, num_evaluations, own_sampler
-from mmagic_cm.evaluation.plots import draw_search, save_figure
+from mmagic_cm.evaluation.plots import draw_search
 from mmagic_cm.evaluation.runs import judging_runner
 from mmagic_cm.evaluation.timestep_search import (
     METHODS,
@@ -26,11 +31,12 @@ from mmagic_cm.evaluation.timestep_search import (
     search_timesteps,
 )
 from mmagic_cm.models.consistency_model import PRECISIONS
+from mmagic_cm.run_plots import save_figure
 
 
 def parse_args() -> argparse.Namespace:
     """The command line, with OpenMMLab's habits."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description='Find the noise levels for multistep sampling by the metrics of a config'
     )
     parser.add_argument('config', help='config file with a test_evaluator')

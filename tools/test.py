@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmagic_cm.apis import load_config
 from mmagic_cm.command_line import (
     NameAndSettings,
+    Parser,
     add_config_options,
     add_ema_argument,
     add_launcher_arguments,
@@ -21,7 +22,7 @@ from mmagic_cm.sampler_choice import choose_sampler
 
 def parse_args() -> argparse.Namespace:
     """The command line, with OpenMMLab's habits."""
-    parser = argparse.ArgumentParser(description='Judge a model by the metrics of its config')
+    parser = Parser(description='Judge a model by the metrics of its config')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help="file of weights, or 'auto': the config's own")
     add_ema_argument(parser)

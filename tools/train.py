@@ -2,19 +2,23 @@
 
 import argparse
 import os
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import find_latest_checkpoint
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints import register_safe_loaders
-from mmagic_cm.command_line import LAUNCHERS, add_config_options, check_launcher, join_processes
+from mmagic_cm.command_line import (
+    LAUNCHERS,
+    Parser,
+    add_config_options,
+    check_launcher,
+    join_processes,
+)
 from mmagic_cm.datasets import fill_num_classes, merge_options
+from mmagic_cm.engine import Runner
 from mmagic_cm.errors import InputError, run_cli
 
 DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
@@ -24,7 +28,7 @@ WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'MixedPrecisionOptimWrapper')
 
 def parse_args() -> argparse.Namespace:
     """The command line, with OpenMMLab's habits."""
-    parser = argparse.ArgumentParser(description='Train a consistency model')
+    parser = Parser(description='Train a consistency model')
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where to save; default work_dirs/NAME_OF_CONFIG')
     parser.add_argument(
@@ -116,22 +120,6 @@ def latest_checkpoint(work_dir: str) -> str | None:
     return checkpoint
 
 
-@contextmanager
-def naming_unknown_settings() -> Iterator[None]:
-    """Answer a setting of the config that its class does not take in one sentence."""
-    try:
-        yield
-    except TypeError as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        builders = [i for i, f in enumerate(frames) if Path(f.filename).stem == 'build_functions']
-        inner = frames[builders[-1] + 1 :] if builders else frames
-        # A class that was entered may have handed the setting on to its parents.
-        refused = builders and all(frame.name == '__init__' for frame in inner)
-        if refused and 'unexpected keyword argument' in str(error):
-            raise InputError(f'The config has a setting that does not exist: {error}.') from error
-        raise
-
-
 def prepare_processes(cfg: Config) -> None:
     """Join the processes of a launcher without GPUs, which MMEngine asks for; it does the rest."""
     check_launcher(cfg.launcher)
@@ -147,8 +135,7 @@ def main() -> None:
     register_safe_loaders()
     prepare_processes(cfg)
     fill_num_classes(cfg)
-    with naming_unknown_settings():
-        Runner.from_cfg(cfg).train()
+    Runner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

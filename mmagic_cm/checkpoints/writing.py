@@ -17,6 +17,7 @@ from torch import nn
 
 from ..download import CHUNK
 from ..errors import InputError
+from ..images import writing
 from .diffusers_layout import to_diffusers, unet_config
 from .layouts import NETWORK
 from .reading import DIFFUSERS_WEIGHTS, META_KEY
@@ -34,9 +35,6 @@ def write_openai(weights: Mapping[str, torch.Tensor], path: str | Path) -> None:
     Args:
         weights: By the network's names.
         path: A ``.pt``.
-
-    Raises:
-        InputError: The file cannot be written.
     """
     with _in_place_of(path) as fresh:
         _save_pickle(_plain(weights), fresh)
@@ -52,9 +50,6 @@ def write_ours(
         cfg: As :func:`~mmagic_cm.checkpoints.configs.sampling_config` gives it.
         path: A ``.safetensors``, or anything else for MMEngine's layout.
         meta: Further facts to keep inside.
-
-    Raises:
-        InputError: The file cannot be written.
     """
     state_dict = {NETWORK + name: tensor for name, tensor in _plain(weights).items()}
     # Such lines MMEngine reads, too; its own `pretty_text` takes a second.
@@ -84,7 +79,7 @@ def write_diffusers(
         clip_denoised: Clamp each denoised image to [-1, 1].
 
     Raises:
-        InputError: The pipeline cannot express this model, or the folder cannot be written.
+        InputError: The pipeline cannot express this model, or the folder is there.
     """
     scheduler = dict(
         _class_name='CMStochasticIterativeScheduler',
@@ -175,8 +170,7 @@ def _in_place_of(path: str | Path) -> Iterator[Path]:
     """Write under another name; rename at the end, or remove."""
     path = Path(path)
     fresh = path.with_name(f'.{path.name}.unfinished')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         _remove(fresh)
         try:
             yield fresh
@@ -185,8 +179,6 @@ def _in_place_of(path: str | Path) -> Iterator[Path]:
             os.replace(fresh, path)
         finally:
             _remove(fresh)
-    except OSError as error:
-        raise InputError(f'{path} cannot be written: {error}') from error
 
 
 def _remove(path: Path) -> None:

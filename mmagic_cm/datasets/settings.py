@@ -1,13 +1,29 @@
 """What a config takes from the command line and from the data, before anything is built."""
 
+import inspect
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
-from ..registry import DATASETS
+from ..errors import InputError, closest, doing
+from ..registry import DATASETS, MODEL_WRAPPERS
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
+# What a config may be told even where it does not say it: MMEngine's keys, and ours.
+_OF_A_RUN = {
+    *inspect.signature(Runner).parameters,
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'data_root',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'num_classes',
+    'sync_bn',
+} - {'cfg'}
 
 
 def merge_options(cfg: Config, options: dict[str, Any]) -> None:
@@ -19,9 +35,22 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> None:
     Args:
         cfg: Changed in place.
         options: Of ``--cfg-options``: values by dotted path.
+
+    Raises:
+        InputError: The first key of an option is one of which nobody knows, or model_wrapper_cfg
+            has a setting that its class does not take: it is not built by a single process.
     """
+    known = {*cfg, *_OF_A_RUN}
+    for option in options:
+        key = option.split('.')[0]
+        if key not in known:
+            raise InputError(f'--cfg-options {option}: there is no {key!r}.{closest(key, known)}')
     before = cfg.get('data_root')
-    cfg.merge_from_dict(options)
+    with doing(f'merging --cfg-options {", ".join(options)}'):
+        cfg.merge_from_dict(options)
+    wrapper = cfg.get('model_wrapper_cfg')
+    if wrapper:
+        MODEL_WRAPPERS.check_names({'type': 'MMDistributedDataParallel', **wrapper})
     after = cfg.get('data_root')
     datasets = [(cfg.get(name) or {}).get('dataset') for name in LOADERS]
     datasets += [_of_reference(cfg.get(name)) for name in EVALUATORS]

@@ -8,6 +8,7 @@ from .loops import ResumableIterLoop
 from .mixed_precision import MixedPrecisionOptimWrapper
 from .progress_bar_hook import ProgressBarHook
 from .run_summary_hook import RunSummaryHook
+from .runner import Runner
 from .sample_grid_hook import SampleGridHook
 from .stage_hook import StageHook
 from .training_info_hook import TrainingInfoHook
@@ -21,6 +22,7 @@ __all__ = [
     'ProgressBarHook',
     'ResumableIterLoop',
     'RunSummaryHook',
+    'Runner',
     'SampleGridHook',
     'StageHook',
     'TrainingInfoHook',

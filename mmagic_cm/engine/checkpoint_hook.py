@@ -1,8 +1,10 @@
 """The hook that saves checkpoints such that neither a kill nor a divergence costs the last one."""
 
+import inspect
 import os
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process, master_only
@@ -10,7 +12,8 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
-from ..errors import InputError
+from ..errors import InputError, closest
+from ..images import writing
 from ..registry import HOOKS
 from .curriculum_hook import unwrapped
 
@@ -21,13 +24,13 @@ _UNFINISHED = '.unfinished'
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file that is there as a whole or not at all, whenever the process is killed."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + _UNFINISHED)
-    with open(unfinished, 'wb') as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    with writing(path):
+        with open(unfinished, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
     # The new name itself is on the disk once its folder is.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -53,7 +56,18 @@ class CheckpointHook(MMEngineCheckpointHook):
     the new checkpoint is in place and ``last_checkpoint`` names it (MMEngine removes first and
     writes then). Weights that are not finite are refused before anything is touched. Arguments:
     those of MMEngine's hook.
+
+    Raises:
+        InputError: An argument that the hook does not take. (MMEngine's hands it on, and meets it
+            at the first save.)
     """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        if self.args:
+            name = min(self.args)
+            known = inspect.signature(MMEngineCheckpointHook).parameters.keys() - {'kwargs'}
+            raise InputError(f'CheckpointHook takes no {name!r}.{closest(name, known)}')
 
     def before_train(self, runner: Runner) -> None:
         """Choose how to write, and remove what a killed run has left unfinished."""

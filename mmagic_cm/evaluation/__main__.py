@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from ..apis import load_config
+from ..command_line import Parser
 from ..errors import InputError, run_cli
 from . import InceptionFeatures, ModuleFeatures, PixelFeatures
 from .features import FeatureExtractor, extract
@@ -18,7 +19,7 @@ from .sources import ImageSource, check_source, open_images
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m mmagic_cm.evaluation',
         description='Compare generated images with real ones',
     )

@@ -86,7 +86,8 @@ class NetworkFeatures(FeatureExtractor):
         """Build the network and read its weights; again does nothing.
 
         Raises:
-            InputError: A file is missing, cannot be read, or its weights are of another network.
+            InputError: A file of weights is missing or cannot be read.
+            RuntimeError: It is of another network.
         """
         if self._network is None:
             # The first use may come where tensors are made elsewhere.

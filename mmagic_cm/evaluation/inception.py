@@ -13,7 +13,7 @@ from torch import nn
 from ..checkpoints import read_checkpoint
 from ..checkpoints.released import cache_folder
 from ..download import download
-from ..errors import InputError
+from ..errors import InputError, doing
 from ..registry import FEATURE_EXTRACTORS
 from .features import NetworkFeatures, weights_digest
 
@@ -138,12 +138,9 @@ def _build(weights: dict[str, torch.Tensor], path: Path) -> nn.Module:
     file = io.BytesIO()
     torch.save(dict(weights), file)
     file.seek(0)
-    try:
+    with doing(f'loading {path} as the Inception of torch-fidelity'):
         return _fidelity().FeatureExtractorInceptionV3(
             'inception-v3-compat',
             ['2048', 'logits_unbiased'],
             feature_extractor_weights_path=file,
         )
-    except RuntimeError as error:  # load_state_dict: names or shapes
-        reason = ' '.join(str(error).split())[:200]
-        raise InputError(f'{path} is no Inception of torch-fidelity: {reason}') from error

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..checkpoints import read_checkpoint
-from ..errors import InputError
+from ..errors import InputError, doing
 from ..registry import FEATURE_EXTRACTORS, MODELS, resolve
 from .features import NetworkFeatures, weights_digest
 
@@ -122,19 +122,13 @@ def _load_torchscript(path: Path) -> tuple[nn.Module, str, str]:
     """The module in a file, its name, and the digest of the file."""
     if not path.is_file():
         raise InputError(f'ModuleFeatures: there is no TorchScript file {path}.')
-    try:
+    with doing(f'reading the TorchScript file {path}'):
         network = torch.jit.load(path, map_location='cpu')
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())[:200]
-        raise InputError(f'{path} is no TorchScript file ({reason}).') from error
     digest = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
     return network, f'TorchScript {network.original_name}', digest
 
 
 def _load_weights(network: nn.Module, path: str | Path) -> None:
     weights = read_checkpoint(path)
-    try:
+    with doing(f'loading {path} into the feature extractor'):
         network.load_state_dict(weights.get('state_dict', weights))
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())[:200]
-        raise InputError(f'{path} does not fit the feature extractor: {reason}') from error

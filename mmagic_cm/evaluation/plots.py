@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ..errors import InputError
-from ..images import writing
+from ..errors import InputError, doing
 from ..run_plots import by_iteration, read_entries
 from .figure_names import find_figure, higher_is_better, usual_figure
 
@@ -26,8 +25,9 @@ def read_validation(work_dir: Path) -> dict[str, dict[int, float]]:
     Raises:
         InputError: There is no such folder, or the run was never judged.
     """
-    entries = (entry for entry in read_entries(work_dir) if 'loss' not in entry)
-    figures = {k: v for k, v in by_iteration(entries).items() if k not in _NO_FIGURES}
+    with doing(f'reading the log of {work_dir}'):
+        entries = (entry for entry in read_entries(work_dir) if 'loss' not in entry)
+        figures = {k: v for k, v in by_iteration(entries).items() if k not in _NO_FIGURES}
     if not figures:
         raise InputError(
             f'{work_dir} holds no figures of a validation (TIME/vis_data/scalars.json): train with '
@@ -75,12 +75,8 @@ class Result:
 
 
 def read_result(path: Path) -> Result:
-    """Read what ``tools/test.py --out`` wrote.
-
-    Raises:
-        InputError: The file cannot be read, or is another one.
-    """
-    try:
+    """Read what ``tools/test.py --out`` wrote."""
+    with doing(f'reading {path} as a result of tools/test.py'):
         figures = json.loads(path.read_text())
         about = figures.pop('about')
         return Result(
@@ -89,10 +85,6 @@ def read_result(path: Path) -> Result:
             int(about['network evaluations']),
             {name: float(value) for name, value in figures.items()},
         )
-    except OSError as error:
-        raise InputError(f'{path} cannot be read: {error.strerror}.') from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f'{path} is no result of tools/test.py: write one by --out.') from error
 
 
 def draw_against_evaluations(results: Sequence[Result], metrics: Sequence[str] = ()) -> Figure:
@@ -223,15 +215,3 @@ def _shortest_distinct(paths: Sequence[str]) -> list[str]:
         if len(set(names.values())) == len(names):
             break
     return [names[path] for path in paths]
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG.
-
-    Raises:
-        InputError: The name is another one, or the file cannot be written.
-    """
-    if path.suffix != '.png':
-        raise InputError(f'--out must end in .png, not {path.name!r}.')
-    with writing(path):
-        figure.savefig(path, dpi=100)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from ..apis import init_model, load_config
 from ..checkpoints import RELEASED
 from ..command_line import join_processes
 from ..datasets.settings import merge_options
 from ..engine.curriculum_hook import unwrapped
+from ..engine.runner import Runner
 from ..errors import InputError
 from ..generation import check_seed
 from .generative_metrics import GenerativeMetrics

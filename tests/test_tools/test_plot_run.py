@@ -66,7 +66,7 @@ def test_the_command_writes_a_picture(command, make_run, tmp_path, capsys):
         (['{tmp}'], 'holds no log of a training'),
         (['{tmp}/half'], 'iter_7.png cannot be read'),
         (['{tmp}/run', '--out', 'a.txt'], "must end in .png, not 'a.txt'"),
-        (['{tmp}/run', '--out', '/proc/a.png'], '/proc/a.png cannot be written'),
+        (['{tmp}/run', '--out', '/proc/a.png'], 'while writing /proc/a.png: '),
     ],
 )
 def test_mistakes_are_answered_with_one_line(command, make_run, tmp_path, capsys, args, message):

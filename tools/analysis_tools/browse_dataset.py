@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.command_line import add_config_options
+from mmagic_cm.command_line import Parser, add_config_options
 from mmagic_cm.datasets import ImageDataset, merge_options
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.images import make_grid, save_image
@@ -23,7 +23,7 @@ CAPTION_HEIGHT = 15
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description='Draw a grid of what training begins with')
+    parser = Parser(description='Draw a grid of what training begins with')
     parser.add_argument('config', help='config file of a training')
     parser.add_argument('--out', help='a picture; default work_dirs/NAME_OF_CONFIG/data.png')
     parser.add_argument('--num', type=int, default=64, help='how many images; default 64')

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.benchmarks.costs import network_costs
-from mmagic_cm.command_line import add_config_options
+from mmagic_cm.command_line import Parser, add_config_options
 from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import run_cli
 from mmagic_cm.images import writing
@@ -14,7 +14,7 @@ from mmagic_cm.images import writing
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description='Count the parameters of a network, and the operations of an evaluation, of '
         'an image drawn and of a training step; needs neither weights nor a GPU'
     )

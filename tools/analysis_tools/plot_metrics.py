@@ -7,18 +7,19 @@
 import argparse
 from pathlib import Path
 
+from mmagic_cm.command_line import Parser
 from mmagic_cm.errors import run_cli
 from mmagic_cm.evaluation.plots import (
     draw_against_evaluations,
     draw_against_iterations,
     read_result,
-    save_figure,
 )
+from mmagic_cm.run_plots import save_figure
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description='Draw how good models are')
+    parser = Parser(description='Draw how good models are')
     commands = parser.add_subparsers(dest='command', required=True)
     runs = commands.add_parser('runs', help='figures of the validation against iterations')
     runs.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR')

@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.run_plots import draw_runs
+from mmagic_cm.command_line import Parser
+from mmagic_cm.errors import run_cli
+from mmagic_cm.run_plots import draw_runs, save_figure
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description='Draw loss, learning rate, curriculum and sample grids of one or more runs'
     )
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR')
@@ -23,14 +24,7 @@ def main() -> None:
     """Draw and save."""
     args = parse_args()
     out = args.out or args.work_dirs[0] / 'run.png'
-    if out.suffix != '.png':
-        raise InputError(f'--out must end in .png, not {out.name!r}.')
-    figure = draw_runs(args.work_dirs)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=100)
-    except OSError as error:
-        raise InputError(f'{out} cannot be written: {error}.') from error
+    save_figure(draw_runs(args.work_dirs), out)
     print(f'The course of the run is drawn in {out}')
 
 

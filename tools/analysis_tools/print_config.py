@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.command_line import add_config_options
+from mmagic_cm.command_line import Parser, add_config_options
 from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.images import writing
@@ -13,9 +13,7 @@ from mmagic_cm.images import writing
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description='Print a config with all its bases, as tools/train.py trains it'
-    )
+    parser = Parser(description='Print a config with all its bases, as tools/train.py trains it')
     parser.add_argument('config', help='config file, or a released name')
     parser.add_argument('--out', type=Path, help='write it here, too: a .py that loads again')
     add_config_options(parser, 'train_cfg.max_iters=100')

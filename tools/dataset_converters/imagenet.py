@@ -7,6 +7,7 @@ unpack it, and each of the 1,000 archives in it into a folder of its own name.
 import argparse
 from pathlib import Path
 
+from mmagic_cm.command_line import Parser
 from mmagic_cm.datasets.conversion import Source, add_arguments, check_counts, run_conversion
 from mmagic_cm.errors import InputError, run_cli
 
@@ -16,9 +17,7 @@ COUNTS = dict(train=(1_281_167, 1000), val=(50_000, None))
 
 def main() -> None:
     """Convert."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', help='folder with a sub-folder of JPEGs for each class')
     parser.add_argument('--split', choices=COUNTS, default='train', help='whose counts to expect')
     add_arguments(parser, size=64)

@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
+from mmagic_cm.command_line import Parser
 from mmagic_cm.datasets.conversion import Source, add_arguments, check_counts, run_conversion
 from mmagic_cm.datasets.lsun import open_lmdb
 from mmagic_cm.download import download, unpack_member
@@ -48,9 +49,7 @@ def fetch(name: str, root: str) -> str:
 
 def main() -> None:
     """Fetch, convert, or both."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', nargs='?', help='folder of an LMDB of LSUN, or of pictures')
     parser.add_argument('--download', choices=CATEGORIES, metavar='bedroom|cat')
     parser.add_argument('--root', default='data/lsun', help='where to put what is downloaded')

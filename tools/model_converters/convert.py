@@ -6,7 +6,7 @@ from pathlib import Path
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints.conversion import Source, read_source
 from mmagic_cm.checkpoints.writing import write_openai
-from mmagic_cm.command_line import add_ema_argument
+from mmagic_cm.command_line import Parser, add_ema_argument
 from mmagic_cm.errors import InputError, run_cli
 
 SUFFIXES = {'ours': ('.safetensors', '.pth'), 'openai': ('.pt', '.pth')}
@@ -14,7 +14,7 @@ SUFFIXES = {'ours': ('.safetensors', '.pth'), 'openai': ('.pt', '.pth')}
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description='Convert weights from one layout to another')
+    parser = Parser(description='Convert weights from one layout to another')
     parser.add_argument('source', help='file or folder of any layout, or a released name')
     parser.add_argument('--to', required=True, choices=('ours', 'openai', 'diffusers'))
     parser.add_argument(

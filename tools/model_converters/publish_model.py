@@ -13,13 +13,13 @@ from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints.conversion import read_source
 from mmagic_cm.checkpoints.model_card import model_card
 from mmagic_cm.checkpoints.writing import FORMATS, content_hash
-from mmagic_cm.command_line import add_ema_argument
+from mmagic_cm.command_line import Parser, add_ema_argument
 from mmagic_cm.errors import InputError, run_cli
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('source', help='checkpoint of any layout')
     parser.add_argument('out', help='name of the published file, with or without its suffix')
     parser.add_argument('--format', choices=FORMATS, help='default: by the suffix, or safetensors')
