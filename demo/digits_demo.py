@@ -21,6 +21,7 @@ from mmagic_cm.images import make_grid, save_image, save_npz
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/consistency_models/ect_1xb96-digits-8x8.py'
+MARK = '.digits_demo'  # lies in a folder of this demo from the beginning
 PER_CLASS = 140
 ONE_STEP = dict(type='OnestepSampler')
 TWO_STEPS = dict(type='MultistepSampler', sigmas=(80.0, 1.3))
@@ -35,11 +36,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def clear(work_dir: Path) -> None:
-    """Remove what an earlier run left; a folder with anything else in it is not touched."""
+    """Remove what an earlier run left, whenever it was stopped; other folders are not touched."""
     if work_dir.exists() and any(work_dir.iterdir()):
-        if not (work_dir / 'last_checkpoint').is_file():
+        if not any((work_dir / name).is_file() for name in (MARK, 'last_checkpoint')):
             raise InputError(f'{work_dir} holds other files: name an empty folder.')
         shutil.rmtree(work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    (work_dir / MARK).touch()
 
 
 def train(work_dir: Path, options: dict) -> tuple[Path, dict]:

@@ -2,10 +2,11 @@
 
 import importlib.util
 import os
+import signal
 import sys
 import traceback
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -79,7 +80,7 @@ def load_script() -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture
-def run_script(load_script, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+def run_script(load_script, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Run a script in this process: its exit code, what it prints, its sentence.
 
     Keywords replace what the script calls by that name.
@@ -98,7 +99,10 @@ def run_script(load_script, monkeypatch, capsys) -> Callable[..., tuple[int, str
             code = error.code
         return code, *capsys.readouterr()
 
-    return run
+    handlers = {number: signal.getsignal(number) for number in (1, 2, 15)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ def end(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['command'])
     # Of this process are the log of an earlier test, and pytest's way to end.
     monkeypatch.setattr(MMLogger, 'get_current_instance', lambda: logging.getLogger('none'))
-    handlers = {number: signal.getsignal(number) for number in range(1, 32)}
+    handlers = {number: signal.getsignal(number) for number in (1, 2, 15, 17)}
 
     def run(main) -> tuple[int, str]:
         capsys.readouterr()
@@ -30,8 +30,7 @@ def end(monkeypatch, capsys):
 
     yield run
     for number, handler in handlers.items():
-        if signal.getsignal(number) != handler:
-            signal.signal(number, handler)
+        signal.signal(number, handler)
 
 
 def failing(error, *scopes):

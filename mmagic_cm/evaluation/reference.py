@@ -273,11 +273,14 @@ def _computed(
     path = cache_folder() / 'statistics' / f'{stem}-{key}.npz'
     if path.is_file() and str(_load(path, ['digest']).get('digest')) == digest:
         return _read_statistics(path, extractor)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     found = _compute(source, extractor, batch_size, progress)
-    save_reference(found, path, digest=digest)
-    print_log(f'The statistics of {source.name} are kept in {path}.', 'current', logging.INFO)
+    said, level = f'The statistics of {source.name} are kept in {path}.', logging.INFO
+    try:
+        save_reference(found, path, digest=digest)
+    except OSError as error:
+        # A full disk costs the next command their time, not this one what it is for.
+        said, level = said.replace('are kept', f'could not be kept ({error})'), logging.WARNING
+    print_log(said, 'current', level)
     return found
 
 

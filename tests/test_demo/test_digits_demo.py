@@ -42,11 +42,31 @@ def test_demo_trains_a_model_that_draws_digits(tmp_path):
         assert Image.open(tmp_path / f'editing_{task}.png').width > 100
 
 
-def test_demo_does_not_clear_a_folder_of_other_things(tmp_path):
+@pytest.fixture
+def stopped_demo(run_script, monkeypatch):
+    """Run the demo until it trains, where somebody presses Ctrl-C; status and last line."""
+    monkeypatch.syspath_prepend(ROOT / 'demo')
+
+    def train(*args):
+        raise KeyboardInterrupt
+
+    def run(folder) -> tuple[int, str]:
+        status, _, said = run_script('demo/digits_demo.py', '--work-dir', folder, train=train)
+        return status, said
+
+    return run
+
+
+def test_demo_does_not_clear_a_folder_of_other_things(stopped_demo, tmp_path):
     (tmp_path / 'thesis.tex').write_text('precious')
-    command = [sys.executable, 'demo/digits_demo.py', '--work-dir', str(tmp_path)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert run.stderr.startswith('error: ')
-    assert 'Traceback' not in run.stderr
+    status, said = stopped_demo(tmp_path)
+    assert (status, said[:7]) == (1, 'error: ')
     assert (tmp_path / 'thesis.tex').exists()
+
+
+def test_demo_starts_again_after_it_was_stopped(stopped_demo, tmp_path):
+    for _ in range(2):
+        assert stopped_demo(tmp_path / 'demo') == (130, 'stopped by SIGINT.\n')
+        (tmp_path / 'demo/left_over').write_text('by the run before')
+    stopped_demo(tmp_path / 'demo')
+    assert not (tmp_path / 'demo/left_over').exists()

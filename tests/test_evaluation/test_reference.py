@@ -1,5 +1,8 @@
 """Statistics of real images: read, computed once, refused where they do not fit."""
 
+import logging
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -144,6 +147,23 @@ def test_pictures_are_looked_at_once(kind, tmp_path, cache):
         assert gaussian.covariance == pytest.approx(np.cov(pixels, rowvar=False), abs=1e-6)
         assert found.features['features'] == pytest.approx(pixels, abs=1e-6)
     assert again.describe()['extractor of the reference'] == PixelFeatures().identity
+
+
+@pytest.mark.parametrize('full', [0, 8000])
+def test_a_cache_on_a_full_disk_costs_a_warning(full, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(reference, 'print_log', lambda *args: said.append(args))
+    save_npz(IMAGES, None, tmp_path / 'set.npz')
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (full, before[1]))
+    try:
+        assert read_reference(tmp_path / 'set.npz', PixelFeatures()).count == len(IMAGES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    [(text, _, level)] = said
+    assert 'could not be kept' in text
+    assert level == logging.WARNING
+    assert not [*(tmp_path / 'cache/statistics').iterdir()]
 
 
 def test_they_are_looked_at_again_when_they_change(tmp_path, cache):
