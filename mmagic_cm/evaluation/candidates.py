@@ -15,7 +15,7 @@ from torch import nn
 
 from ..checkpoints import sampling_part
 from ..engine.curriculum_hook import unwrapped
-from ..errors import InputError
+from ..errors import InputError, doing
 from ..images import writing
 from ..registry import DIFFUSION_SAMPLERS
 
@@ -80,14 +80,10 @@ class Candidates:
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        try:
+        with doing(f'reading {self.path} (remove it, and all starts anew)'):
             content = json.loads(self.path.read_text())
             key, tried = content['key'], content['tried']
             kept = [dict(sampler=dict(e['sampler']), figures=dict(e['figures'])) for e in tried]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f'{self.path} cannot be read: remove it, and all starts anew.'
-            ) from error
         if _text(key) != _text(self._key):
             raise InputError(
                 f'{self.path} holds what was tried with another model or another way of judging: '

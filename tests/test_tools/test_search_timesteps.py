@@ -129,7 +129,7 @@ def test_what_was_tried_with_another_model_does_not_count(command, checkpoints, 
     second.write_text('{')
     with pytest.raises(SystemExit):
         command(CONFIG, checkpoints[0], *args)
-    assert 'cannot be read: remove it' in capsys.readouterr().err
+    assert '.json (remove it, and all starts anew): ' in capsys.readouterr().err
 
 
 def test_the_configs_own_is_among_those_tried(command, checkpoints, tmp_path, capsys):
