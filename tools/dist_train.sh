@@ -28,5 +28,5 @@ else
     meeting=(--standalone) # finds a free port: several runs may share the machine
 fi
 
-exec "$python" -m torch.distributed.run "${meeting[@]}" --nproc_per_node "$gpus" \
+exec "$python" "$root/tools/launch.py" "${meeting[@]}" --nproc_per_node "$gpus" \
     "$root/tools/${MMAGIC_CM_TOOL:-train.py}" "$config" --launcher pytorch "$@"

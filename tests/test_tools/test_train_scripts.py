@@ -146,11 +146,11 @@ def test_dist_train_says_where_processes_meet(stand_in, environment, meeting):
     seen = stand_in('dist_train.sh', 'a.py', '4', '--amp', PYTHON='python', **environment)
     script = ROOT / 'tools/train.py'
     rest = f'--nproc_per_node 4 {script} a.py --launcher pytorch --amp'
-    assert seen == f'-m torch.distributed.run {meeting} {rest}'
+    assert seen == f'{ROOT}/tools/launch.py {meeting} {rest}'
     seen = stand_in('dist_test.sh', 'a.py', 'b.pth', '4', '--seed', PYTHON='python', **environment)
     script = ROOT / 'tools/test.py'
     rest = f'--nproc_per_node 4 {script} a.py --launcher pytorch b.pth --seed'
-    assert seen == f'-m torch.distributed.run {meeting} {rest}'
+    assert seen == f'{ROOT}/tools/launch.py {meeting} {rest}'
 
 
 @pytest.mark.parametrize(
