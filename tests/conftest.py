@@ -67,9 +67,11 @@ def in_child():
 
 @pytest.fixture(scope='session')
 def load_script() -> Callable[[str], ModuleType]:
-    """Load a script of the repository, by its path there, as a module."""
+    """Load a script of the repository, by its path there, or a module of the package."""
 
     def load(name: str) -> ModuleType:
+        if not name.endswith('.py'):
+            return importlib.import_module(name)
         path = ROOT / name
         spec = importlib.util.spec_from_file_location(path.stem, path)
         script = importlib.util.module_from_spec(spec)

@@ -45,6 +45,8 @@ def files(tiny_config, build_model, tmp_path_factory) -> dict[str, Path]:
     (root / 'text').write_text('no weights')
     (root / 'text.npz').write_text('no arrays')
     (root / 'other.json').write_text('{"fid": 3}')
+    (root / 'latin.py').write_bytes(b"work_dir = 'gr\xfc\xdfe'\n")
+    (root / 'divides.py').write_text('num_scales = 1 / 0\n')
     return {path.name: path for path in root.iterdir()}
 
 
@@ -94,6 +96,7 @@ WRITING = [
     'tools/search_timesteps.py <leaf.py> <leaf.pth> --work-dir LONG',
     'demo/digits_demo.py --work-dir LONG',
     'demo/digits_gallery.py <leaf.py> <leaf.pth> LONG',
+    'mmagic_cm.evaluation.__main__ <images.npz> <images.npz> --extractor pixels --out LONG.json',
 ]
 
 
@@ -102,6 +105,11 @@ def test_a_name_that_is_too_long(fail, command):
     line = fail(command)
     assert LONG[:100] in line
     assert 'File name too long' in line
+
+
+def test_a_cache_that_cannot_be(fail, monkeypatch):
+    monkeypatch.setenv('MMAGIC_CM_CACHE', LONG)
+    assert LONG[:100] in fail('demo/download_checkpoints.py cd_imagenet64_lpips')
 
 
 @pytest.mark.parametrize(
@@ -132,12 +140,15 @@ def test_a_disk_that_is_full(fail, command):
     [
         ('tools/sample.py <tiny.py> <text> --num-samples 2 --out a.npz', 'text'),
         ('tools/sample.py <text> <tiny.pth> --num-samples 2 --out a.npz', 'text'),
+        ('tools/train.py <latin.py>', 'latin.py'),
+        ('tools/analysis_tools/print_config.py <divides.py>', 'divides.py'),
         ('tools/edit.py denoising <leaf.py> <leaf.pth> <text> --out a', 'text'),
         (
             'tools/model_converters/convert.py <text> --config <tiny.py> --to ours --out a.pth',
             'text',
         ),
         ('tools/analysis_tools/plot_run.py <damaged>', 'damaged'),
+        ('mmagic_cm.evaluation.__main__ <images.npz> <text.npz> --extractor pixels', 'text.npz'),
         ('tools/analysis_tools/plot_metrics.py runs <damaged>', 'damaged'),
         ('tools/analysis_tools/plot_metrics.py evaluations <other.json>', 'other.json'),
         ('tools/test.py <leaf.py> <text>', 'text'),
