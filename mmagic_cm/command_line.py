@@ -19,12 +19,17 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.add_argument(
-            '--debug',
-            action='store_true',
-            default=argparse.SUPPRESS,
-            help='show the traceback of what goes wrong',
-        )
+        self.add_argument('--debug', action=_Noted, help='show the traceback of what goes wrong')
+
+
+class _Noted(argparse.Action):
+    """The action of an option that leaves nothing for the command to see."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, nargs=0, **settings, default=argparse.SUPPRESS)
+
+    def __call__(self, *args: Any) -> None:
+        """Nothing."""
 
 
 def check_launcher(launcher: str) -> None:

@@ -7,7 +7,13 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from mmagic_cm.command_line import NameAndSettings, join_processes, parse_ema, parse_integers
+from mmagic_cm.command_line import (
+    NameAndSettings,
+    Parser,
+    join_processes,
+    parse_ema,
+    parse_integers,
+)
 from mmagic_cm.errors import InputError
 
 
@@ -73,6 +79,10 @@ def test_settings_without_a_name_or_a_value(words, wrong, parser, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--sampler', *words.split()])
     assert f'--sampler takes a name and KEY=VALUE, not {wrong}' in capsys.readouterr().err
+
+
+def test_commands_do_not_see_that_a_traceback_is_wanted():
+    assert vars(Parser().parse_args(['--debug'])) == {}
 
 
 # --- processes ---
