@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import select
 import signal
 import sys
 import textwrap
@@ -158,9 +159,9 @@ def _log(error: Exception) -> str | None:
 
 def _nobody_reads() -> bool:
     """Whether what reads our output has gone; then nothing is written to it any more."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if not output.poll(0):  # it tells of errors alone
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True

@@ -144,12 +144,12 @@ def test_forked_workers_end_in_silence(end):
     assert end(main) == (0, '')
 
 
-def test_a_reader_that_has_gone(end, monkeypatch):
+@pytest.mark.parametrize('length', [1, 10**6])
+def test_a_reader_that_has_gone(end, monkeypatch, length):
     reader, writer = os.pipe()
-    os.close(reader)
     with open(writer, 'w') as output:
         monkeypatch.setattr(sys, 'stdout', output)
-        assert end(lambda: print('a')) == (141, '')
-    # Another pipe is another matter.
-    monkeypatch.undo()
-    assert end(failing(BrokenPipeError(32, 'Broken pipe')))[0] == 1
+        # Another pipe is another matter.
+        assert end(failing(BrokenPipeError(32, 'Broken pipe')))[0] == 1
+        os.close(reader)
+        assert end(lambda: print('a' * length)) == (141, '')
