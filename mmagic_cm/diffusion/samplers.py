@@ -11,7 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..registry import DIFFUSION_SAMPLERS
-from .schedules import karras_sigmas
+from .schedules import check_levels, karras_sigmas
 from .solvers import Denoise
 from .trajectories import (
     Noise,
@@ -97,6 +97,9 @@ class OnestepSampler(DiffusionSampler):
     clip_denoised: bool = True
     num_evaluations: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        check_levels([self.sigma_max])
+
     def sample(
         self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
     ) -> torch.Tensor:
@@ -138,20 +141,11 @@ class MultistepSampler(DiffusionSampler):
             )
         if sigmas is None:
             sigmas = self._levels_of(ts, karras_sigmas(num_scales, sigma_min, sigma_max, rho))
-        try:
-            sigmas = tuple(float(sigma) for sigma in sigmas)
-        except (TypeError, ValueError) as error:
-            raise InputError(f'sigmas must be numbers like (80, 1.38), not {sigmas!r}.') from error
-        falling = all(a > b for a, b in pairwise((*sigmas, sigma_min)))
-        if not sigmas or not falling:
-            raise InputError(
-                f'sigmas must descend and stay above sigma_min = {sigma_min}, not {sigmas}.'
-            )
-        self.sigmas = sigmas
+        self.sigmas = tuple(check_levels(sigmas, sigma_min))
         self.sigma_min = sigma_min
-        self.sigma_max = sigmas[0]
+        self.sigma_max = self.sigmas[0]
         self.clip_denoised = clip_denoised
-        self.num_evaluations = len(sigmas)
+        self.num_evaluations = len(self.sigmas)
 
     def __repr__(self) -> str:
         levels = ', '.join(f'{sigma:.4g}' for sigma in self.sigmas)
@@ -195,6 +189,7 @@ class _GridSampler(DiffusionSampler):
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise InputError(f'num_steps must be at least 1, not {self.num_steps}.')
+        self.grid()  # levels that do not do are refused now
 
     def grid(self) -> torch.Tensor:
         """The levels at which steps begin, (num_steps,)."""

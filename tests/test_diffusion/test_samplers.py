@@ -262,7 +262,9 @@ def test_multistep_may_start_below_the_top():
         (dict(ts=(0, 39), sigmas=(80.0,)), 'either ts or sigmas'),
         (dict(sigmas=()), 'must descend'),
         (dict(sigmas=(1.0, 80.0)), 'must descend'),
-        (dict(sigmas=(80.0, 0.001)), 'stay above sigma_min'),
+        (dict(sigmas=(80.0, 0.001)), 'above 0.002'),
+        (dict(sigmas=(math.inf, 1.0)), 'all finite'),
+        (dict(sigmas=(80.0, math.nan)), 'all finite'),
         (dict(sigmas=80.0), 'must be numbers'),
         (dict(sigmas='80,1.38'), 'must be numbers'),
     ],
@@ -276,6 +278,13 @@ def test_multistep_refuses(settings, match):
 def test_no_steps(name):
     with pytest.raises(InputError, match='num_steps'):
         build(name, num_steps=0)
+
+
+@pytest.mark.parametrize(('name', 'settings'), SETTINGS)
+@pytest.mark.parametrize('sigma_max', [math.nan, math.inf, -80.0])
+def test_no_start(name, settings, sigma_max):
+    with pytest.raises(InputError, match='finite'):
+        build(name, settings, sigma_max=sigma_max)
 
 
 @pytest.mark.parametrize(

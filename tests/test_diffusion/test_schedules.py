@@ -59,7 +59,20 @@ def test_karras_equals_the_reference_grid(goldens):
     torch.testing.assert_close(karras_sigmas(12), recorded[:-1], rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize('arguments', [(0,), (-1,), (5, 0.0), (5, 80.0, 0.002), (5, 1.0, 1.0)])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        (0,),
+        (-1,),
+        (5, 0.0),
+        (5, 80.0, 0.002),
+        (5, 1.0, 1.0),
+        (5, 0.002, math.inf),
+        (5, 0.002, math.nan),
+        (5, 0.002, 80.0, 0.0),
+        (5, 0.002, 80.0, math.nan),
+    ],
+)
 def test_karras_refuses(arguments):
     with pytest.raises(InputError):
         karras_sigmas(*arguments)
