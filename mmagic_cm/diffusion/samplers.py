@@ -4,15 +4,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, closest
 from ..registry import DIFFUSION_SAMPLERS
 from .schedules import check_levels, karras_sigmas
-from .solvers import Denoise
+from .solvers import MIDPOINTS, Denoise
 from .trajectories import (
     Noise,
     sample_dpm2,
@@ -215,7 +216,7 @@ class _SecondOrderSampler(_GridSampler):
         self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
     ) -> torch.Tensor:
         """See the sampling function of the same name."""
-        return type(self).function(
+        return self.function(
             denoise,
             x,
             self.grid(),
@@ -241,15 +242,31 @@ class HeunSampler(_SecondOrderSampler):
 
 
 @DIFFUSION_SAMPLERS.register_module()
+@dataclass
 class DPM2Sampler(_SecondOrderSampler):
-    """DPM-Solver-2: 2 num_steps evaluations."""
+    """DPM-Solver-2: 2 num_steps evaluations; with k-diffusion's midpoint one less.
 
-    function = staticmethod(sample_dpm2)
+    ``midpoint`` is 'rho3' (OpenAI's) or 'geometric' (k-diffusion's), see :func:`sample_dpm2`.
+    """
+
+    midpoint: str = 'rho3'
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.midpoint not in MIDPOINTS:
+            raise InputError(
+                f'{self.midpoint!r} is no midpoint.{closest(self.midpoint, MIDPOINTS)}'
+            )
+
+    @property
+    def function(self) -> Callable:
+        """The sampling function with the midpoint."""
+        return partial(sample_dpm2, midpoint=self.midpoint)
 
     @property
     def num_evaluations(self) -> int:
         """Network evaluations an image."""
-        return 2 * self.num_steps
+        return 2 * self.num_steps - (self.midpoint == 'geometric')
 
 
 @DIFFUSION_SAMPLERS.register_module()
