@@ -190,7 +190,7 @@ class _GridSampler(DiffusionSampler):
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise InputError(f'num_steps must be at least 1, not {self.num_steps}.')
-        self.grid()  # levels that do not do are refused now
+        check_levels(self.grid())  # steps divide by them
 
     def grid(self) -> torch.Tensor:
         """The levels at which steps begin, (num_steps,)."""

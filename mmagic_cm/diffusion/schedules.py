@@ -19,7 +19,7 @@ def karras_sigmas(
 
     Args:
         n: Number of levels, at least 1; one level is ``sigma_max``.
-        sigma_min: The last level.
+        sigma_min: The last level; 0 for a grid that no differential equation is solved on.
         sigma_max: The first level.
         rho: Curvature; larger spends more levels on little noise.
 
@@ -28,10 +28,10 @@ def karras_sigmas(
     """
     if n < 1:
         raise InputError(f'A grid of noise levels needs at least one level, not {n}.')
-    if not (0 < sigma_min < sigma_max < math.inf and 0 < rho < math.inf):
+    if not (0 <= sigma_min < sigma_max < math.inf and 0 < rho < math.inf):
         raise InputError(
-            f'Need 0 < sigma_min < sigma_max and 0 < rho, all finite, not {sigma_min}, {sigma_max} '
-            f'and {rho}.'
+            f'Need 0 <= sigma_min < sigma_max and 0 < rho, all finite, not {sigma_min}, '
+            f'{sigma_max} and {rho}.'
         )
     # On the CPU even where models are built elsewhere: samplers look at these numbers.
     ramp = torch.linspace(0, 1, n, dtype=torch.float64, device='cpu')

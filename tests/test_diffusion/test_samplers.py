@@ -278,9 +278,11 @@ def test_multistep_refuses(settings, match):
 
 
 @pytest.mark.parametrize('name', [name for name in SAMPLERS if 'num_steps' in SAMPLERS[name][0]])
-def test_no_steps(name):
+def test_no_steps_or_one_from_zero(name):
     with pytest.raises(InputError, match='num_steps'):
         build(name, num_steps=0)
+    with pytest.raises(InputError, match='sigmas must descend, all finite and above 0'):
+        build(name, sigma_min=0.0)  # steps divide by the level
 
 
 def test_the_midpoint_of_k_diffusion():
