@@ -10,9 +10,16 @@ from mmengine.dist import barrier, is_main_process
 from .errors import InputError
 from .images import writing
 
-# Forked processes, such as those of a data loader, would hold the lock of a parent that is killed.
 _held: set[int] = set()
-os.register_at_fork(after_in_child=lambda: [os.close(file) for file in _held])
+
+
+def _let_go() -> None:
+    """In a forked process, such as a data loader's: do not hold what a killed parent held."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class Lock:

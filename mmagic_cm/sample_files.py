@@ -262,7 +262,8 @@ class _Progress:
                 f'waiting for the other processes (the same command goes on from {self._part})'
             ):
                 met.wait()
-            self._look()
+            if is_main_process():
+                self._look()
         self._bar.close()
 
     def _look(self) -> int:

@@ -44,7 +44,11 @@ def karras_sigmas(
 
 
 def check_levels(sigmas: torch.Tensor | Sequence[float], sigma_min: float = 0.0) -> list[float]:
-    """Noise levels that a user gives, as numbers.
+    """Noise levels as numbers that a sampler can walk down.
+
+    Args:
+        sigmas: (n,).
+        sigma_min: What all of them must be above.
 
     Raises:
         InputError: They are no finite numbers that descend and stay above ``sigma_min``.
