@@ -21,7 +21,15 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
 
     The exact inverse of :func:`to_unit_range`. (The paper's code truncates instead, which loses
     a level on a round trip.)
+
+    Raises:
+        InputError: Values that are not finite, which would be black.
     """
+    if not images.isfinite().all():
+        raise InputError(
+            'There are pictures that are not finite (NaN): look at the weights, which may come '
+            'from a run that diverged, and at the settings of the sampler.'
+        )
     return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -14,17 +14,20 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from tqdm import tqdm
 
 from .diffusion.samplers import DiffusionSampler
-from .errors import InputError
+from .errors import InputError, doing
 from .generation import Labels, check_seed, choose_labels, iter_samples
 from .images import is_picture, make_grid, save_image, writing
+from .locks import Lock
 from .models.consistency_model import ConsistencyModel
 from .registry import DIFFUSION_SAMPLERS, resolve
 
@@ -62,10 +65,12 @@ def write_samples(
         progress: Show a bar over the images of all processes.
         num_columns: Of a grid; default: as many as rows.
 
-    In the main process it returns when ``out`` is complete, in the others when their share is.
+    In the main process it returns when ``out`` is complete, in the others when all is drawn.
 
     Raises:
-        InputError: ``out`` exists or cannot be written, or was begun with other settings.
+        InputError: ``out`` exists or cannot be written, was begun with other settings, or is
+            being written by another command.
+        RuntimeError: Another process died before its share was drawn.
     """
     if num_samples < 1:
         raise InputError(f'num_samples must be at least 1, not {num_samples}.')
@@ -79,22 +84,23 @@ def write_samples(
     sampler = resolve(DIFFUSION_SAMPLERS, sampler) or model.sampler
     chosen = choose_labels(model, range(num_samples), labels, seed)
     part = out.with_name(f'{out.name}.part')
-    if is_main_process():
-        _check_free(out, kind)
-        _prepare(part, _settings(model, num_samples, chosen, sampler, seed))
-    barrier()
-    batches = _missing(part, num_samples, batch_size)
-    barrier()  # nobody adds a batch before everybody knows which ones are missing
-    of_all = _Progress(part, num_samples, batches, shown=progress)
-    for batch in batches[get_rank() :: get_world_size()]:
-        of_batch = None if chosen is None else chosen[batch.start : batch.stop]
-        [images] = iter_samples(model, batch, of_batch, sampler, seed, batch_size)
-        _save(images.permute(0, 2, 3, 1).cpu().numpy(), batch, part, kind)
-        of_all.update(len(batch))
-    of_all.wait()
-    if is_main_process():
-        with writing(out):
-            _finish(part, out, kind, chosen, num_columns)
+    with Lock(out.with_name(f'{out.name}.lock'), out) as lock:
+        if is_main_process():
+            _check_free(out, kind)
+            _prepare(part, _settings(model, num_samples, chosen, sampler, seed))
+        lock.share()
+        batches = _missing(part, num_samples, batch_size)
+        barrier()  # nobody adds a batch before everybody knows which ones are missing
+        of_all = _Progress(part, num_samples, batches, shown=progress)
+        for batch in batches[get_rank() :: get_world_size()]:
+            of_batch = None if chosen is None else chosen[batch.start : batch.stop]
+            [images] = iter_samples(model, batch, of_batch, sampler, seed, batch_size)
+            _save(images.permute(0, 2, 3, 1).cpu().numpy(), batch, part, kind)
+            of_all.update(len(batch))
+        of_all.wait()
+        if is_main_process():
+            with writing(out):
+                _finish(part, out, kind, chosen, num_columns)
 
 
 def _kind_of(out: Path) -> str:
@@ -224,6 +230,10 @@ class _Progress:
         self._part = part
         self._num_samples = num_samples
         self._looked = time.monotonic()
+        # Processes that share a GPU take longer than others, by more than the usual time-out.
+        self._group = None
+        if get_world_size() > 1:
+            self._group = dist.new_group(backend='gloo', timeout=timedelta(days=30))
         self._bar = tqdm(
             total=num_samples,
             initial=num_samples - sum(map(len, batches)),
@@ -242,9 +252,18 @@ class _Progress:
             self._look()
 
     def wait(self) -> None:
-        """In the main process: until the others have written theirs."""
-        while is_main_process() and get_world_size() > 1 and self._look() < self._num_samples:
-            time.sleep(_POLL_SECONDS)
+        """Until all processes have written theirs; an error where one of them has died."""
+        if self._group is not None:
+            met = dist.barrier(self._group, async_op=True)
+            while not met.is_completed():
+                time.sleep(0.1)
+                self.update(0)
+            with doing(
+                f'waiting for the other processes (the same command goes on from {self._part})'
+            ):
+                met.wait()
+            if is_main_process():
+                self._look()
         self._bar.close()
 
     def _look(self) -> int:
@@ -289,16 +308,13 @@ def _finish(
 def _batches(part: Path) -> Iterator[np.ndarray]:
     """The images in order, a file at a time, each once.
 
-    Files overlap where processes of a killed launcher went on beside those of the next one.
+    Files overlap where processes of a killed launcher went on beside those of the next one, on a
+    file system that keeps no locks between machines.
     """
     position = 0
     for first, stop, path in _done(part):
-        try:
+        with doing(f'reading {path} (without it, the same command draws its images again)'):
             images = np.load(path)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f'{path} is damaged ({error}): remove it, and start again.') from error
-        if len(images) != stop - first:
-            raise InputError(f'{path} holds {len(images)} images: remove it, and start again.')
         if stop > position:
             yield images[max(position - first, 0) :]
             position = stop

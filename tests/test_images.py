@@ -46,6 +46,12 @@ def test_to_uint8_rounds_and_clamps(value, level):
     assert to_uint8(torch.tensor([value])).item() == level
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_to_uint8_does_not_draw_black_for_what_is_no_number(value):
+    with pytest.raises(InputError, match='not finite'):
+        to_uint8(torch.tensor([0.5, value]))
+
+
 def test_to_uint8_of_bfloat16():
     assert to_uint8(torch.tensor([-1.0, 0.5, 1.0], dtype=torch.bfloat16)).tolist() == [0, 191, 255]
 

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from PIL import Image
 
 from mmagic_cm import sample_files
+from mmagic_cm.errors import InputError
 from mmagic_cm.generation import choose_labels, draw_images
 from mmagic_cm.sample_files import write_samples
 
@@ -174,6 +175,37 @@ def test_another_process_finishes_what_one_did_not_begin(model, expected, tmp_pa
     out = tmp_path / 'a.npz'
     write = lambda rank: write_samples(model, COUNT, out, seed=2, batch_size=64)  # noqa: E731
     assert in_processes(3, write, tmp_path / 'meeting') == [0, 0, 0]
+    assert_holds(out, expected)
+
+
+@pytest.mark.parametrize('killed', [0, 1])
+def test_one_of_two_is_killed(killed, model, expected, monkeypatch, tmp_path, capfd):
+    """The other draws its share, notices, and ends."""
+    out = tmp_path / 'a.npz'
+
+    def work(rank):
+        if rank == killed:
+            die_at(monkeypatch, 4, 'half')
+        write_samples(model, COUNT, out, seed=2, batch_size=3)
+
+    codes = in_processes(2, work, tmp_path / 'meeting')
+    assert codes == ([KILLED, 1] if killed == 0 else [1, KILLED])
+    assert 'RuntimeError' in capfd.readouterr().err
+    write_samples(model, COUNT, out, seed=2)
+    assert_holds(out, expected)
+
+
+def test_two_commands_on_one_output(model, expected, tmp_path):
+    out = tmp_path / 'a.npz'
+    sample = model.sample
+
+    def sample_beside_another(*args, **settings):
+        with pytest.raises(InputError, match=r'a\.npz is being written by process '):
+            write_samples(model, COUNT, out, seed=3)
+        return sample(*args, **settings)
+
+    model.sample = sample_beside_another
+    write_samples(model, COUNT, out, seed=2)
     assert_holds(out, expected)
 
 

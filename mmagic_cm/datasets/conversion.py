@@ -22,6 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import InputError, closest
+from ..locks import Lock
 from .image_folder import list_images, why_empty
 from .lsun import close_lmdb, list_keys, open_lmdb
 from .transforms import BadImageError, center_crop, decode_image
@@ -120,22 +121,25 @@ def convert(
     targets = _check_names(source)
     sink = _LMDBSink(out) if out.suffix == '.lmdb' else _FolderSink(out, kind)
     try:
-        _claim(out, dict(size=size, format=kind))
-        with sink.opened():
-            present = sink.names()
-            todo = [name for name, target in targets.items() if target not in present]
-            report = Report(present=len(targets) - len(todo))
-            # Without the names, which would go to the workers with each task.
-            work = partial(_convert_one, Source(source.folder), size, kind, sink.folder)
-            with tqdm(
-                desc=f'writing {out}', total=len(targets), initial=report.present, unit='image'
-            ) as bar:
-                for results in _run(work, todo, workers):
-                    sink.put([(targets[name], data) for name, data, error in results if not error])
-                    report.bad += [error for *_, error in results if error]
-                    report.written += sum(not error for *_, error in results)
-                    bar.update(len(results))
-        (out / BAD_IMAGES_FILE).write_text(''.join(f'{line}\n' for line in report.bad))
+        with Lock(f'{out.resolve()}.lock', out):
+            _claim(out, dict(size=size, format=kind))
+            with sink.opened():
+                present = sink.names()
+                todo = [name for name, target in targets.items() if target not in present]
+                report = Report(present=len(targets) - len(todo))
+                # Without the names, which would go to the workers with each task.
+                work = partial(_convert_one, Source(source.folder), size, kind, sink.folder)
+                with tqdm(
+                    desc=f'writing {out}', total=len(targets), initial=report.present, unit='image'
+                ) as bar:
+                    for results in _run(work, todo, workers):
+                        sink.put(
+                            [(targets[name], data) for name, data, error in results if not error]
+                        )
+                        report.bad += [error for *_, error in results if error]
+                        report.written += sum(not error for *_, error in results)
+                        bar.update(len(results))
+            (out / BAD_IMAGES_FILE).write_text(''.join(f'{line}\n' for line in report.bad))
     except BrokenProcessPool as error:
         raise InputError(
             f'A worker process was killed (is the memory full?): run the command again, with '

@@ -4,15 +4,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, closest
 from ..registry import DIFFUSION_SAMPLERS
-from .schedules import karras_sigmas
-from .solvers import Denoise
+from .schedules import check_levels, karras_sigmas
+from .solvers import MIDPOINTS, Denoise
 from .trajectories import (
     Noise,
     sample_dpm2,
@@ -97,6 +98,9 @@ class OnestepSampler(DiffusionSampler):
     clip_denoised: bool = True
     num_evaluations: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        check_levels([self.sigma_max])
+
     def sample(
         self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
     ) -> torch.Tensor:
@@ -138,20 +142,11 @@ class MultistepSampler(DiffusionSampler):
             )
         if sigmas is None:
             sigmas = self._levels_of(ts, karras_sigmas(num_scales, sigma_min, sigma_max, rho))
-        try:
-            sigmas = tuple(float(sigma) for sigma in sigmas)
-        except (TypeError, ValueError) as error:
-            raise InputError(f'sigmas must be numbers like (80, 1.38), not {sigmas!r}.') from error
-        falling = all(a > b for a, b in pairwise((*sigmas, sigma_min)))
-        if not sigmas or not falling:
-            raise InputError(
-                f'sigmas must descend and stay above sigma_min = {sigma_min}, not {sigmas}.'
-            )
-        self.sigmas = sigmas
+        self.sigmas = tuple(check_levels(sigmas, sigma_min))
         self.sigma_min = sigma_min
-        self.sigma_max = sigmas[0]
+        self.sigma_max = self.sigmas[0]
         self.clip_denoised = clip_denoised
-        self.num_evaluations = len(sigmas)
+        self.num_evaluations = len(self.sigmas)
 
     def __repr__(self) -> str:
         levels = ', '.join(f'{sigma:.4g}' for sigma in self.sigmas)
@@ -195,6 +190,7 @@ class _GridSampler(DiffusionSampler):
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise InputError(f'num_steps must be at least 1, not {self.num_steps}.')
+        check_levels(self.grid())  # steps divide by them
 
     def grid(self) -> torch.Tensor:
         """The levels at which steps begin, (num_steps,)."""
@@ -220,7 +216,7 @@ class _SecondOrderSampler(_GridSampler):
         self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
     ) -> torch.Tensor:
         """See the sampling function of the same name."""
-        return type(self).function(
+        return self.function(
             denoise,
             x,
             self.grid(),
@@ -246,15 +242,31 @@ class HeunSampler(_SecondOrderSampler):
 
 
 @DIFFUSION_SAMPLERS.register_module()
+@dataclass
 class DPM2Sampler(_SecondOrderSampler):
-    """DPM-Solver-2: 2 num_steps evaluations."""
+    """DPM-Solver-2: 2 num_steps evaluations; with k-diffusion's midpoint one less.
 
-    function = staticmethod(sample_dpm2)
+    ``midpoint`` is 'rho3' (OpenAI's) or 'geometric' (k-diffusion's), see :func:`sample_dpm2`.
+    """
+
+    midpoint: str = 'rho3'
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.midpoint not in MIDPOINTS:
+            raise InputError(
+                f'{self.midpoint!r} is no midpoint.{closest(self.midpoint, MIDPOINTS)}'
+            )
+
+    @property
+    def function(self) -> Callable:
+        """The sampling function with the midpoint."""
+        return partial(sample_dpm2, midpoint=self.midpoint)
 
     @property
     def num_evaluations(self) -> int:
         """Network evaluations an image."""
-        return 2 * self.num_steps
+        return 2 * self.num_steps - (self.midpoint == 'geometric')
 
 
 @DIFFUSION_SAMPLERS.register_module()

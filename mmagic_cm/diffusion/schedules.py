@@ -3,6 +3,7 @@
 import bisect
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -18,7 +19,7 @@ def karras_sigmas(
 
     Args:
         n: Number of levels, at least 1; one level is ``sigma_max``.
-        sigma_min: The last level.
+        sigma_min: The last level; 0 for a grid that no differential equation is solved on.
         sigma_max: The first level.
         rho: Curvature; larger spends more levels on little noise.
 
@@ -27,8 +28,11 @@ def karras_sigmas(
     """
     if n < 1:
         raise InputError(f'A grid of noise levels needs at least one level, not {n}.')
-    if not 0 < sigma_min < sigma_max:
-        raise InputError(f'Need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}.')
+    if not (0 <= sigma_min < sigma_max < math.inf and 0 < rho < math.inf):
+        raise InputError(
+            f'Need 0 <= sigma_min < sigma_max and 0 < rho, all finite, not {sigma_min}, '
+            f'{sigma_max} and {rho}.'
+        )
     # On the CPU even where models are built elsewhere: samplers look at these numbers.
     ramp = torch.linspace(0, 1, n, dtype=torch.float64, device='cpu')
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
@@ -37,6 +41,25 @@ def karras_sigmas(
     sigmas[-1] = sigma_min
     sigmas[0] = sigma_max
     return sigmas.float()
+
+
+def check_levels(sigmas: torch.Tensor | Sequence[float], sigma_min: float = 0.0) -> list[float]:
+    """Noise levels as numbers that a sampler can walk down.
+
+    Args:
+        sigmas: (n,).
+        sigma_min: What all of them must be above.
+
+    Raises:
+        InputError: They are no finite numbers that descend and stay above ``sigma_min``.
+    """
+    try:
+        levels = [float(sigma) for sigma in sigmas]
+    except (TypeError, ValueError) as error:
+        raise InputError(f'sigmas must be numbers like (80, 1.38), not {sigmas!r}.') from error
+    if not levels or not all(a > b for a, b in itertools.pairwise((math.inf, *levels, sigma_min))):
+        raise InputError(f'sigmas must descend, all finite and above {sigma_min}, not {levels}.')
+    return levels
 
 
 class Curriculum(Protocol):

@@ -44,11 +44,23 @@ def heun_step(denoise: Denoise, x: torch.Tensor, sigma: Level, next_sigma: Level
     return x + (first + second) / 2 * gap
 
 
+# Where DPM-Solver-2 evaluates for the second time: on a rho = 3 grid between the two levels, as
+# in the paper's code, or at their geometric mean, as in arXiv:2206.00927 and k-diffusion.
+MIDPOINTS = {
+    'rho3': lambda sigma, next_sigma: ((sigma ** (1 / 3) + next_sigma ** (1 / 3)) / 2) ** 3,
+    'geometric': lambda sigma, next_sigma: (sigma * next_sigma).sqrt(),
+}
+
+
 def midpoint_step(
-    denoise: Denoise, x: torch.Tensor, sigma: Level, next_sigma: Level
+    denoise: Denoise,
+    x: torch.Tensor,
+    sigma: Level,
+    next_sigma: Level,
+    midpoint: str = 'rho3',
 ) -> torch.Tensor:
-    """Second order, two evaluations (DPM-Solver-2); the midpoint lies on a rho = 3 grid."""
+    """Second order, two evaluations (DPM-Solver-2), the second at one of the :data:`MIDPOINTS`."""
     sigma, next_sigma = per_sample(sigma, x), per_sample(next_sigma, x)
-    middle = ((sigma ** (1 / 3) + next_sigma ** (1 / 3)) / 2) ** 3
+    middle = MIDPOINTS[midpoint](sigma, next_sigma)
     x_middle = x + slope(denoise, x, sigma) * expand(middle - sigma, x)
     return x + slope(denoise, x_middle, middle) * expand(next_sigma - sigma, x)

@@ -165,13 +165,21 @@ def sample_dpm2(
     s_tmin: float = 0.0,
     s_tmax: float = math.inf,
     s_noise: float = 1.0,
+    midpoint: str = 'rho3',
 ) -> torch.Tensor:
-    """DPM-Solver-2 (arXiv:2206.00927): two evaluations a step. Arguments: :func:`sample_heun`."""
+    """DPM-Solver-2 (arXiv:2206.00927): two evaluations a step. Arguments: :func:`sample_heun`.
+
+    ``midpoint`` is where the second one lies: 'rho3' is that of the paper's code (OpenAI's),
+    'geometric' that of k-diffusion, which takes one evaluation in the last step.
+    """
     noise = noise or torch.randn_like
     levels = [*_levels(sigmas), 0.0]
     for sigma, next_sigma in _steps(levels, progress, 'dpm2'):
         x, sigma = _churn(x, sigma, len(levels) - 1, noise, s_churn, s_tmin, s_tmax, s_noise)
-        x = midpoint_step(denoise, x, sigma, next_sigma)
+        if midpoint == 'geometric' and next_sigma == 0:  # it would be at 0, too
+            x = euler_step(denoise, x, sigma, next_sigma)
+        else:
+            x = midpoint_step(denoise, x, sigma, next_sigma, midpoint)
     return x
 
 

@@ -1,6 +1,7 @@
 """The training loop that resumes at the batch where it stopped."""
 
 import inspect
+from pathlib import Path
 
 from mmengine.dist import get_world_size
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -8,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.samplers import ResumableSampler
 from ..errors import InputError, closest
+from ..locks import Lock
 from ..registry import LOOPS
 
 
@@ -33,7 +35,12 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self.dataloader = dataloader
 
     def run(self):
-        """Train to ``max_iters`` from wherever the run is."""
+        """Train to ``max_iters`` from wherever the run is, alone in the work directory."""
+        work_dir = Path(self.runner.work_dir)
+        with Lock(work_dir / '.lock', work_dir):
+            return self._train()
+
+    def _train(self):
         runner, loader = self.runner, self.dataloader
         if not isinstance(loader.sampler, ResumableSampler):
             raise InputError(

@@ -317,7 +317,7 @@ class ConsistencyModel(BaseModel):
             uint8 (N, C, H, W), on the device of the model.
 
         Raises:
-            InputError: ``dropout`` of a network that has none.
+            InputError: ``dropout`` of a network that has none; images that are not finite.
         """
         sampler = sampler or self.sampler
         draw = noise(seed, indices)

@@ -1,5 +1,6 @@
 """The denoiser D(x, sigma): preconditioning around a network (eq. 5; arXiv:2206.00364, eq. 7)."""
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from ..diffusion.solvers import expand
+from ..errors import InputError
 from ..registry import MODELS, PARAMETERIZATIONS, resolve
 
 
@@ -78,6 +80,9 @@ class KarrasDenoiser(nn.Module):
         sigma_min: Lowest noise level.
         sigma_max: Highest noise level.
         rho: Curvature of the grid of levels.
+
+    Raises:
+        InputError: One of these four makes no sense.
     """
 
     def __init__(
@@ -90,6 +95,12 @@ class KarrasDenoiser(nn.Module):
         rho: float = 7.0,
     ) -> None:
         super().__init__()
+        ordered = 0 <= sigma_min < sigma_max < math.inf
+        if not (ordered and 0 < sigma_data < math.inf and 0 < rho < math.inf):
+            raise InputError(
+                f'A denoiser needs 0 <= sigma_min < sigma_max, 0 < sigma_data and 0 < rho, all '
+                f'finite, not {sigma_min}, {sigma_max}, {sigma_data} and {rho}.'
+            )
         self.network = MODELS.build(network) if isinstance(network, dict) else network
         if isinstance(parameterization, str):
             parameterization = dict(

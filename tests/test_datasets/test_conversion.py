@@ -135,6 +135,20 @@ def test_a_killed_conversion_goes_on(folder, tmp_path, monkeypatch, out, dataset
     assert_same(images(dataset(out)), cropped(ImageFolder(root)))
 
 
+@pytest.mark.parametrize('out', ['out', 'out.lmdb'])
+def test_two_conversions_do_not_share_a_folder(folder, tmp_path, monkeypatch, out):
+    source, crop = Source(str(folder('a.png'))), conversion.center_crop
+
+    def crop_beside_another(*args):
+        with pytest.raises(InputError, match=rf'{out} is being written by process '):
+            convert(source, tmp_path / out, SIZE)
+        return crop(*args)
+
+    monkeypatch.setattr(conversion, 'center_crop', crop_beside_another)
+    assert convert(source, tmp_path / out, SIZE).written == 1
+    assert {path.name for path in tmp_path.iterdir()} == {'pictures', out}
+
+
 def test_an_lmdb_grows(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, 'MAP_SIZE', 2**15)
     root = folder(*(f'{i}.png' for i in range(10)))

@@ -1,12 +1,14 @@
 """Whole trajectories: the reference's numbers, a Gaussian in closed form, and the settings."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
 
 from mmagic_cm.diffusion.samplers import (
+    DPM2Sampler,
     EulerAncestralSampler,
     EulerSampler,
     HeunSampler,
@@ -109,6 +111,7 @@ def test_num_evaluations_and_range(name, settings, cost, clip_denoised):
         (sample_euler, 0.0, 1),
         (sample_heun, 0.0, 2),
         (sample_dpm2, 0.0, 2),
+        (partial(sample_dpm2, midpoint='geometric'), 0.0, 2),
         (sample_progressive, 0.002, 1),
     ],
 )
@@ -262,7 +265,9 @@ def test_multistep_may_start_below_the_top():
         (dict(ts=(0, 39), sigmas=(80.0,)), 'either ts or sigmas'),
         (dict(sigmas=()), 'must descend'),
         (dict(sigmas=(1.0, 80.0)), 'must descend'),
-        (dict(sigmas=(80.0, 0.001)), 'stay above sigma_min'),
+        (dict(sigmas=(80.0, 0.001)), 'above 0.002'),
+        (dict(sigmas=(math.inf, 1.0)), 'all finite'),
+        (dict(sigmas=(80.0, math.nan)), 'all finite'),
         (dict(sigmas=80.0), 'must be numbers'),
         (dict(sigmas='80,1.38'), 'must be numbers'),
     ],
@@ -273,9 +278,34 @@ def test_multistep_refuses(settings, match):
 
 
 @pytest.mark.parametrize('name', [name for name in SAMPLERS if 'num_steps' in SAMPLERS[name][0]])
-def test_no_steps(name):
+def test_no_steps_or_one_from_zero(name):
     with pytest.raises(InputError, match='num_steps'):
         build(name, num_steps=0)
+    with pytest.raises(InputError, match='sigmas must descend, all finite and above 0'):
+        build(name, sigma_min=0.0)  # steps divide by the level
+
+
+def test_the_midpoint_of_k_diffusion():
+    """Its levels: sigma, the geometric mean, ..., and Euler's step at the end."""
+    seen = []
+
+    def denoise(x, sigma):
+        seen.append(sigma[0].item())
+        return 0 * x
+
+    sampler = DPM2Sampler(num_steps=2, sigma_min=0.5, sigma_max=8.0, midpoint='geometric')
+    sampler(denoise, torch.ones(1, 1, 2, 2))
+    assert seen == pytest.approx([8.0, 2.0, 0.5])
+    assert sampler.num_evaluations == len(seen)
+    with pytest.raises(InputError, match="Did you mean 'geometric'"):
+        DPM2Sampler(midpoint='geometry')
+
+
+@pytest.mark.parametrize(('name', 'settings'), SETTINGS)
+@pytest.mark.parametrize('sigma_max', [math.nan, math.inf, -80.0])
+def test_no_start(name, settings, sigma_max):
+    with pytest.raises(InputError, match='finite'):
+        build(name, settings, sigma_max=sigma_max)
 
 
 @pytest.mark.parametrize(

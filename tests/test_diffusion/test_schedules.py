@@ -35,7 +35,9 @@ def test_karras_table(num_scales, index, level):
 
 
 @pytest.mark.parametrize('n', [2, 3, 11, 18, 40, 151, 1281])
-@pytest.mark.parametrize(('low', 'high', 'rho'), [(0.002, 80.0, 7.0), (0.01, 50.0, 3.0)])
+@pytest.mark.parametrize(
+    ('low', 'high', 'rho'), [(0.002, 80.0, 7.0), (0.01, 50.0, 3.0), (0.0, 80.0, 7.0)]
+)
 def test_karras_is_its_formula_with_exact_ends(n, low, high, rho):
     sigmas = karras_sigmas(n, low, high, rho)
     assert sigmas.shape == (n,)
@@ -59,7 +61,20 @@ def test_karras_equals_the_reference_grid(goldens):
     torch.testing.assert_close(karras_sigmas(12), recorded[:-1], rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize('arguments', [(0,), (-1,), (5, 0.0), (5, 80.0, 0.002), (5, 1.0, 1.0)])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        (0,),
+        (-1,),
+        (5, -0.1),
+        (5, 80.0, 0.002),
+        (5, 1.0, 1.0),
+        (5, 0.002, math.inf),
+        (5, 0.002, math.nan),
+        (5, 0.002, 80.0, 0.0),
+        (5, 0.002, 80.0, math.nan),
+    ],
+)
 def test_karras_refuses(arguments):
     with pytest.raises(InputError):
         karras_sigmas(*arguments)

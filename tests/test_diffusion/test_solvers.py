@@ -1,6 +1,7 @@
 """One step of the probability-flow ODE."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,8 @@ from mmagic_cm.diffusion.schedules import karras_sigmas
 from mmagic_cm.diffusion.solvers import euler_step, heun_step, midpoint_step, per_sample, slope
 from mmagic_cm.models import KarrasDenoiser
 
-STEPS = [euler_step, heun_step, midpoint_step]
+geometric_step = partial(midpoint_step, midpoint='geometric')
+STEPS = [euler_step, heun_step, midpoint_step, geometric_step]
 
 
 @pytest.fixture
@@ -35,7 +37,9 @@ def test_exact_where_the_trajectory_is_straight(step, x):
     torch.testing.assert_close(found, x0 + 0.7 * x, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(('step', 'order'), [(euler_step, 1), (heun_step, 2), (midpoint_step, 2)])
+@pytest.mark.parametrize(
+    ('step', 'order'), [(euler_step, 1), (heun_step, 2), (midpoint_step, 2), (geometric_step, 2)]
+)
 def test_local_error_falls_with_one_power_more_than_the_order(step, order, gaussian, x):
     errors = []
     for gap in (0.125, 0.0625, 0.03125):  # exact in float32
@@ -60,6 +64,7 @@ def test_a_level_may_differ_by_sample(step, gaussian, x):
         (euler_step, [2.0]),
         (heun_step, [2.0, 0.5]),
         (midpoint_step, [2.0, ((2.0 ** (1 / 3) + 0.5 ** (1 / 3)) / 2) ** 3]),
+        (geometric_step, [2.0, 1.0]),
     ],
 )
 def test_levels_visited(step, visited, x):

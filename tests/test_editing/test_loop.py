@@ -199,6 +199,7 @@ def test_each_candidate_has_its_noise(build_model):
     [
         (dict(sigmas=(1.0, 80.0)), 'must descend'),
         (dict(sigmas=()), 'must descend'),
+        (dict(sigmas=(float('inf'), 1.0)), 'all finite'),
         (dict(sigmas=(0.001,)), 'begin above sigma_min'),
         (dict(sigmas='80,1'), 'must be numbers'),
         (dict(num_resamples=0), 'num_resamples'),

@@ -1,6 +1,7 @@
 """Where a run begins, ends, validates, and what it reads."""
 
 import multiprocessing
+from pathlib import Path
 
 import pytest
 from mmengine.evaluator import BaseMetric
@@ -66,6 +67,15 @@ def test_only_its_own_workers_live_through_the_run(trainer, after_each, persiste
     options = {f'train_dataloader__{name}': value for name, value in options.items()}
     trainer('edm', watch, max_iters=2, **options).train()
     assert watch.seen == [before + 1] * 2
+
+
+def test_two_runs_do_not_share_a_work_directory(trainer, at_start):
+    with pytest.raises(InputError, match=r'run is being written by process '):
+        trainer('edm', at_start(lambda runner: trainer('edm').train())).train()
+    # The first was stopped by that, and holds up nobody.
+    runner = trainer('edm', max_iters=1)
+    runner.train()
+    assert not (Path(runner.work_dir) / '.lock').exists()
 
 
 def test_another_sampler_is_refused(trainer):

@@ -177,6 +177,25 @@ def test_float32_under_autocast(fill, x):
         assert torch.equal(denoiser(x, torch.full((len(x),), 0.002)), x)
 
 
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(sigma_data=-1.0),
+        dict(sigma_data=0.0),
+        dict(sigma_data=math.nan),
+        dict(sigma_min=-0.002),
+        dict(sigma_min=80.0),
+        dict(sigma_max=math.nan),
+        dict(sigma_max=math.inf),
+        dict(rho=0.0),
+        dict(rho=math.nan),
+    ],
+)
+def test_levels_and_spreads_that_make_no_sense(settings):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        KarrasDenoiser(tiny(), **settings)
+
+
 def test_unknown_parameterization():
     with pytest.raises(InputError, match="Did you mean 'consistency'"):
         KarrasDenoiser(tiny(), 'consistencys')
