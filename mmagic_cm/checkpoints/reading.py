@@ -8,49 +8,26 @@ import json
 import os
 import pickle
 import re
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.dist import barrier
-from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from numpy.core.multiarray import _reconstruct, scalar
 from safetensors import SafetensorError, safe_open
 
 from ..download import download
 from ..errors import InputError
 from .layouts import is_diffusers
+from .pickles import load_pickled
 from .released import cache_folder, find_checkpoint
 
 # Of a safetensors file: our settings, as JSON (a single key: their order in the file is random).
 META_KEY = 'mmagic_cm'
 DIFFUSERS_WEIGHTS = 'diffusion_pytorch_model'
 _ENDINGS = ('.safetensors', '.bin', '.fp16.safetensors', '.fp16.bin')
-
-
-def _statistics_method(owner: Any, name: str) -> Any:
-    """Stands for ``getattr``, by which a pickled HistoryBuffer names its four own methods."""
-    if owner is not HistoryBuffer or name not in {'min', 'max', 'mean', 'current'}:
-        raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
-    return getattr(owner, name)
-
-
-_ALLOWED = [
-    HistoryBuffer,
-    (_statistics_method, 'builtins.getattr'),
-    (_reconstruct, 'numpy.core.multiarray._reconstruct'),
-    (_reconstruct, 'numpy._core.multiarray._reconstruct'),
-    (scalar, 'numpy.core.multiarray.scalar'),
-    (scalar, 'numpy._core.multiarray.scalar'),
-    np.ndarray,
-    np.dtype,
-    *{type(np.dtype(kind)) for kind in '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']},
-]
 
 
 def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) -> dict:
@@ -61,8 +38,9 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
             ``.safetensors``; a folder of a diffusers pipeline or of its UNet2DModel, or the file
             of weights in it; a released name, which means its file in the cache; an http address.
         map_location: As of :func:`torch.load`; 'meta' for names and shapes alone.
-        mmap: Map the file into memory, so that only what is used is read. For those who copy at
-            once what they need: who writes the file anew kills the process that has it mapped.
+        mmap: Map the file into memory, so that only what is used takes room there. For those who
+            copy at once what they need: who writes the file anew kills the process that has it
+            mapped.
 
     Returns:
         The dictionary in the file. For a ``.safetensors`` ``dict(state_dict=..., meta=...)``,
@@ -70,13 +48,15 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
 
     Raises:
         InputError: No such file; a file that is no checkpoint, is cut short, or holds anything
-            but tensors, numbers, text and MMEngine's log history.
+            but tensors, numbers, text and MMEngine's log history; tensors larger than the file.
     """
     if _is_address(path):
         return load_from_http(str(path), map_location)
     path = find_checkpoint(path)
     if path.is_dir():
         path = _weights_in(path)
+    if not path.is_file():
+        raise InputError(f'{path} is no file: weights are not read from a device or a pipe.')
     if _is_safetensors(path):
         checkpoint = _read_safetensors(path, map_location)
     else:
@@ -121,7 +101,7 @@ def _is_safetensors(path: Path) -> bool:
     try:
         with open(path, 'rb') as file:
             beginning = file.read(9)
-    except OSError:  # torch.load will meet it again, and say it
+    except OSError:  # the reader of the others will meet it again, and say it
         return False
     return beginning[8:] == b'{' and beginning[4:8] == bytes(4)
 
@@ -147,18 +127,12 @@ def _read_safetensors(path: Path, map_location: Any) -> dict:
 
 def _read_pickle(path: Path, map_location: Any, mmap: bool) -> dict:
     try:
-        with torch.serialization.safe_globals(_ALLOWED):
-            checkpoint = torch.load(
-                path,
-                map_location=map_location,
-                weights_only=True,
-                mmap=mmap and zipfile.is_zipfile(path),
-            )
+        checkpoint = load_pickled(path, map_location, mmap)
     except pickle.UnpicklingError as error:
         reason = str(error).split('WeightsUnpickler error: ')[-1].strip().split('\n')[0]
         raise InputError(
             f'{path} is refused: it is no checkpoint, or holds more than tensors, and loading it '
-            f'could run code ({reason}).'
+            f'could run code or fill the memory ({reason}).'
         ) from error
     except Exception as error:  # a damaged file can break the reader anywhere
         reason = f'{type(error).__name__}: {error}'.split('\n')[0]

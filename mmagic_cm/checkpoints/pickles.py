@@ -1,0 +1,169 @@
+"""Files of torch.save, opened without trusting them: they run nothing, and promise nothing."""
+
+import io
+import pickle
+import pickletools
+import re
+import threading
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from numpy.core.multiarray import scalar
+
+# torch's list of allowed names belongs to the process: a second reader would end with the first.
+_LOCK = threading.Lock()
+# All that a checkpoint may name. torch itself allows much more, with which a few bytes take
+# gigabytes: bytearray(12 << 30), torch.Tensor(10**10).
+_NAMES = re.compile(
+    r'collections (OrderedDict|Counter)|(builtins|__builtin__) getattr|_codecs encode|'
+    r'torch (\w+Storage|b?float\w*|u?int\w*|double|half|long|bool)|'
+    r'torch\._utils _rebuild_(tensor|tensor_v2|parameter)|torch\.nn\.parameter Parameter|'
+    r'mmengine\.logging\.history_buffer HistoryBuffer|'
+    r'numpy (ndarray|dtype)|numpy\._?core\.multiarray (_reconstruct|scalar)'
+)
+# What follows these two in a pickle: given a tensor, they would walk along all that it promises.
+_FOLLOWS = {'collections OrderedDict': 'EMPTY_TUPLE', 'collections Counter': 'EMPTY_DICT'}
+# Parts of a tuple, and of those in it. As a key, ((a, a), (a, a)) is walked along: 60 such pairs
+# within each other, in 300 bytes, would take years.
+_MAX_PARTS = 10_000
+_ZIP = b'PK\x03\x04'  # by which torch, too, tells its two kinds of files
+_LEGACY_PICKLES = 5  # of the older kind, one after another: the third is the content
+
+
+class _History:
+    """Stands for HistoryBuffer, which would copy what it is given; its content follows."""
+
+    def __new__(cls) -> HistoryBuffer:
+        return HistoryBuffer.__new__(HistoryBuffer)
+
+
+def _statistics_method(owner: Any, name: str) -> Any:
+    """Stands for ``getattr``, by which a pickled HistoryBuffer names its four own methods."""
+    if owner is not _History or name not in {'min', 'max', 'mean', 'current'}:
+        raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
+    return getattr(HistoryBuffer, name)
+
+
+def _empty_array(_cls: Any, _shape: Any, _kind: Any) -> np.ndarray:
+    """Stands for numpy's, which would make an array of any shape; its content follows."""
+    return np.ndarray(0)
+
+
+def _scalar(kind: np.dtype, data: bytes) -> Any:
+    """Stands for numpy's, which makes up the bytes where there are none."""
+    return scalar(kind, data)
+
+
+_ALLOWED = [
+    (_History, f'{HistoryBuffer.__module__}.HistoryBuffer'),
+    (_statistics_method, 'builtins.getattr'),
+    (_empty_array, 'numpy.ndarray'),
+    (_empty_array, 'numpy.core.multiarray._reconstruct'),
+    (_empty_array, 'numpy._core.multiarray._reconstruct'),
+    (_scalar, 'numpy.core.multiarray.scalar'),
+    (_scalar, 'numpy._core.multiarray.scalar'),
+    # To be filled with content. Names have a dot: no file names these.
+    (HistoryBuffer, 'history'),
+    (np.ndarray, 'array'),
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']},
+]
+
+
+def load_pickled(path: Path, map_location: Any, mmap: bool) -> Any:
+    """What torch.save has written.
+
+    Args:
+        path: A file.
+        map_location: As of :func:`torch.load`. For 'meta' only names are read, and so checked.
+        mmap: Map the file into memory where it is a zip, as torch writes them since 1.6.
+
+    Raises:
+        pickle.UnpicklingError: It holds more than tensors, numbers, text and MMEngine's log.
+        Exception: A damaged file can break the reader anywhere.
+    """
+    with open(path, 'rb') as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        is_zip = file.read(4) == _ZIP
+        file.seek(0)
+        if is_zip:
+            _check_zip(file, size, names_only=str(map_location) == 'meta')
+        else:
+            for _ in range(_LEGACY_PICKLES):
+                if file.peek(1):
+                    _check_names(file)
+    with _LOCK, torch.serialization.safe_globals(_ALLOWED):
+        content = torch.load(path, map_location, weights_only=True, mmap=mmap and is_zip)
+    promised = _bytes_of(content)
+    if promised > 4 * size:
+        raise pickle.UnpicklingError(
+            f'its tensors would take {promised:,} bytes, and it has {size:,}'
+        )
+    return content
+
+
+def _check_zip(file: io.BufferedReader, size: int, names_only: bool) -> None:
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > size:
+            raise pickle.UnpicklingError('its parts would be larger than the file')
+        if not any(member.CRC for member in members):  # torch can be told to write none
+            for member in members:
+                member.CRC = None
+        for member in members:
+            if member.filename.endswith('/data.pkl'):
+                _check_names(io.BytesIO(archive.read(member)))
+        # 0.3 s a gigabyte. torch does not compare checksums.
+        damaged = None if names_only else archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(f'its part {damaged} is damaged')
+
+
+def _check_names(file: io.BufferedIOBase) -> None:
+    """Refuse one pickle, up to whose end the file is read, for what it names or repeats."""
+    # As the reader's; of each thing only its name, if it is called, and its number of parts.
+    stack, marks, memo, last = [], [], {}, None
+    for code, value, _ in pickletools.genops(file):
+        if code.name.endswith('PUT'):
+            memo[value] = stack[-1]
+            continue
+        if code.name != _FOLLOWS.get(last, code.name):
+            raise pickle.UnpicklingError(f'{last.replace(" ", ".")} is called with other things')
+        last, num_parts, taken = None, 1, code.stack_before
+        if code.name == 'MARK':
+            marks.append(len(stack))
+            continue
+        if pickletools.markobject in taken:
+            start = marks.pop() - taken.index(pickletools.markobject)
+        else:
+            start = len(stack) - len(taken)
+        if code.name.startswith('TUPLE'):
+            num_parts += sum(parts for _, parts in stack[start:])
+        elif code.name.endswith('GET'):
+            last, num_parts = memo[value]
+        elif code.name == 'GLOBAL':
+            last = value
+            if not _NAMES.fullmatch(value):
+                raise pickle.UnpicklingError(f'{value.replace(" ", ".")} is not allowed')
+        if num_parts > _MAX_PARTS:
+            raise pickle.UnpicklingError('it has tuples of more parts than the file')
+        stack[start:] = [(last, num_parts)] * len(code.stack_after)
+
+
+def _bytes_of(content: Any) -> int:
+    """What all tensors would take, each by itself: of those that share memory, or repeat it."""
+    total, todo, seen = 0, [content], set()
+    while todo:
+        value = todo.pop()
+        if torch.is_tensor(value):
+            total += value.numel() * value.element_size()
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            todo += value.values() if isinstance(value, Mapping) else value
+    return total
