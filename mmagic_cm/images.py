@@ -1,14 +1,101 @@
 """Pictures: uint8 <-> [-1, 1], grids, files. The one place where these are decided."""
 
+import io
+import os
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .errors import InputError, doing
+
+# What is read. Pillow knows more, of which some run programs: PostScript, by any name.
+FORMATS = ('PNG', 'JPEG', 'GIF', 'WEBP', 'BMP', 'TIFF')
+# Of a picture that is read. A file of a few bytes may promise billions.
+MAX_PIXELS = 8192**2
+# What Pillow raises at broken files, each format in its own way.
+DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class BadImageError(InputError):
+    """A picture that cannot be used; the message names it and says why."""
+
+    def __init__(self, message: str) -> None:
+        # PyTorch's loader makes the error of a worker anew, from the worker's whole traceback.
+        super().__init__(message.strip().split('\n')[-1].split(f'{type(self).__name__}: ')[-1])
+
+
+@contextmanager
+def open_image(source: str | Path | bytes, name: str | None = None) -> Iterator[Image.Image]:
+    """Open a picture, of which the header is read; whatever is wrong with it inside has its name.
+
+    Args:
+        source: A file, or the bytes of one.
+        name: What to call it in an error; default: the path.
+
+    Raises:
+        BadImageError: It is no picture of :data:`FORMATS`, has more than :data:`MAX_PIXELS`, or
+            cannot be decoded.
+    """
+    in_memory = isinstance(source, bytes)
+    try:
+        # A pipe would be waited for, and a device read for ever.
+        if not in_memory and os.path.exists(source) and not os.path.isfile(source):
+            raise ValueError('it is no file')
+        with Image.open(io.BytesIO(source) if in_memory else source, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(
+                    f'{image.width:,} x {image.height:,} pixels are more than {MAX_PIXELS:,}'
+                )
+            yield image
+    except DECODING_ERRORS as error:
+        name = name or ('A picture' if in_memory else source)
+        if isinstance(error, FileNotFoundError):
+            reason = 'there is no such file'
+        elif isinstance(error, Image.UnidentifiedImageError):
+            reason = f'it is of no known format ({", ".join(FORMATS)})'
+        else:
+            reason = ' '.join(str(error).split()) or type(error).__name__
+        raise BadImageError(f'{name} cannot be read as a picture: {reason}.') from error
+
+
+def decode_image(source: str | Path | bytes, name: str | None = None) -> Image.Image:
+    """Read a picture in whatever mode it is stored, as RGB, upright as its EXIF says.
+
+    Sixteen bits become eight.
+
+    Args:
+        source: As of :func:`open_image`.
+        name: As of :func:`open_image`.
+
+    Raises:
+        BadImageError: It cannot be decoded, or its numbers do not say what is white.
+    """
+    with open_image(source, name) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode[0] in 'IF':
+            # Pillow would clip what is above 255.
+            pixels = np.asarray(image)
+            if image.mode == 'F' or pixels.min() < 0 or pixels.max() > 65535:
+                raise ValueError(
+                    'its pixels are of 32 bits, and nothing says what is white: store it in 8 or 16'
+                )
+            image = Image.fromarray((pixels >> 8).astype(np.uint8))
+        return image.convert('RGB')
 
 
 def to_unit_range(images: torch.Tensor) -> torch.Tensor:

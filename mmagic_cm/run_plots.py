@@ -8,10 +8,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 
 from .errors import InputError, doing
-from .images import writing
+from .images import decode_image, writing
 
 # Title, names of the figures in the log, and whether the axis is logarithmic.
 PANELS = [
@@ -84,15 +83,6 @@ def find_grids(work_dir: Path, at_most: int | None = None) -> list[tuple[int, Pa
     return grids
 
 
-def read_picture(path: Path) -> Image.Image:
-    """A picture as colours."""
-    try:
-        with Image.open(path) as image:
-            return image.convert('RGB')
-    except OSError as error:
-        raise InputError(f'{path} cannot be read: {error}.') from error
-
-
 def draw_panel(axes: Axes, pattern: str, logarithmic: bool, logs: dict[str, dict]) -> None:
     """One figure (or one for each noise level) of all runs: a colour a run, a style a level."""
     levels = sorted({name for log in logs.values() for name in log if re.fullmatch(pattern, name)})
@@ -159,7 +149,7 @@ def draw_runs(
         for axes, (iteration, path) in zip(
             row.subplots(1, len(found), squeeze=False)[0], found, strict=True
         ):
-            axes.imshow(read_picture(path))
+            axes.imshow(decode_image(path))
             axes.set_title(f'iteration {iteration}', fontsize='small')
             axes.set_axis_off()
     handles = [Line2D([], [], color=f'C{number}') for number in range(len(logs))]

@@ -1,5 +1,6 @@
 """Images to learn from, and which of them belong to which draw."""
 
+from ..images import BadImageError
 from .base import ImageDataset
 from .cifar import CIFAR10
 from .digits import DigitsDataset
@@ -8,7 +9,7 @@ from .lsun import LSUN, LMDBImages
 from .sample_numbers import SampleNumbers
 from .samplers import ResumableSampler
 from .settings import fill_num_classes, merge_options
-from .transforms import BadImageError, CenterCrop, LoadImage, PackImage, RandomFlip
+from .transforms import CenterCrop, LoadImage, PackImage, RandomFlip
 
 __all__ = [
     'CIFAR10',

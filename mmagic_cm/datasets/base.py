@@ -1,6 +1,5 @@
 """What all image data sets share."""
 
-import io
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -8,11 +7,11 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from PIL import Image
 
 from ..errors import InputError
+from ..images import BadImageError, open_image
 from ..registry import TRANSFORMS, resolve
-from .transforms import DECODING_ERRORS, BadImageError, CenterCrop
+from .transforms import CenterCrop
 
 # Bad images one after another before a data set is called unusable.
 MAX_REPLACEMENTS = 100
@@ -113,9 +112,8 @@ def _size(info: dict) -> tuple[int, int] | None:
     """(width, height) of an entry of a data list, of which only the header is read."""
     if 'img' in info:
         return info['img'].shape[1], info['img'].shape[0]
-    source = io.BytesIO(info['img_bytes']) if 'img_bytes' in info else info['img_path']
     try:
-        with Image.open(source) as image:
+        with open_image(info['img_bytes'] if 'img_bytes' in info else info['img_path']) as image:
             return image.size
-    except DECODING_ERRORS:
+    except BadImageError:
         return None

@@ -22,10 +22,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import InputError, closest
+from ..images import BadImageError, decode_image
 from ..locks import Lock
 from .image_folder import list_images, why_empty
 from .lsun import close_lmdb, list_keys, open_lmdb
-from .transforms import BadImageError, center_crop, decode_image
+from .transforms import center_crop
 
 # Settings of Pillow's writers; WebP without loss takes three quarters of PNG's room.
 FORMATS = dict(

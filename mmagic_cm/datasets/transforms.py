@@ -1,63 +1,12 @@
 """Transforms of one image, from a results dict to what a batch is collated from."""
 
-import io
-import struct
-import zlib
-from pathlib import Path
-
 import numpy as np
 import torch
 from PIL import Image
 
 from ..errors import InputError
+from ..images import BadImageError, decode_image
 from ..registry import TRANSFORMS
-
-# What Pillow raises at broken files, each format in its own way.
-DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-
-class BadImageError(InputError):
-    """A picture that cannot be used; the message names it and says why."""
-
-    def __init__(self, message: str) -> None:
-        # PyTorch's loader makes the error of a worker anew, from the worker's whole traceback.
-        super().__init__(message.strip().split('\n')[-1].split(f'{type(self).__name__}: ')[-1])
-
-
-def decode_image(source: str | Path | bytes, name: str | None = None) -> Image.Image:
-    """Read a picture in whatever mode it is stored, as RGB. Its EXIF orientation is ignored.
-
-    Args:
-        source: A file, or the bytes of one.
-        name: What to call it in an error; default: the path.
-
-    Raises:
-        BadImageError: It cannot be decoded.
-    """
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            if image.mode.startswith('I'):
-                # 16 bits, which Pillow would clip to white.
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return image.convert('RGB')
-    except DECODING_ERRORS as error:
-        name = name or (source if isinstance(source, str | Path) else 'A picture')
-        if isinstance(error, FileNotFoundError):
-            reason = 'there is no such file'
-        elif isinstance(error, Image.UnidentifiedImageError):
-            reason = 'it is of no known format'
-        else:
-            reason = ' '.join(str(error).split()) or type(error).__name__
-        raise BadImageError(f'{name} cannot be read as a picture: {reason}.') from error
 
 
 def center_crop(image: Image.Image, size: int) -> Image.Image:

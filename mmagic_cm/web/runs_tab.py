@@ -6,7 +6,8 @@ import gradio as gr
 from matplotlib.figure import Figure
 
 from ..errors import InputError
-from ..run_plots import draw_runs, find_grids, read_picture
+from ..images import decode_image
+from ..run_plots import draw_runs, find_grids
 from .events import readable
 from .models import Shelf
 
@@ -68,7 +69,7 @@ class RunsTab:
         folders = {name: self._shelf.find_run(name) for name in runs}
         figure = draw_runs([*folders.values()], with_grids=False, names=[*folders])
         grids = [
-            (read_picture(path), _caption(name, iteration, len(folders)))
+            (decode_image(path), _caption(name, iteration, len(folders)))
             for name, folder in folders.items()
             for iteration, path in find_grids(folder, MAX_SHOWN)
         ]

@@ -78,7 +78,7 @@ def test_broken_pictures_are_left_out_and_named(folder, tmp_path, out, workers):
     report = convert(Source(str(root)), tmp_path / out, SIZE, workers=workers)
     assert report.written == 4
     [sentence] = report.bad
-    assert sentence == f'{root}/cat/2.png cannot be read as a picture: it is of no known format.'
+    assert sentence.startswith(f'{root}/cat/2.png cannot be read as a picture: it is of no known')
     assert (tmp_path / out / 'bad_images.txt').read_text() == f'{sentence}\n'
     # Mended, it is all that is left to do.
     folder('a', 'cat/2.png')

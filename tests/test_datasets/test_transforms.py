@@ -1,6 +1,10 @@
 """Transforms of one image."""
 
+import os
 import random
+import struct
+import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -92,17 +96,48 @@ def test_gray_by_setting(tmp_path, picture):
         LoadImage(color='grey')
 
 
-def test_sixteen_bits_are_scaled_down(tmp_path):
-    Image.fromarray(np.array([[0, 255, 256, 65535]], dtype=np.uint16)).save(tmp_path / 'x.png')
-    image = LoadImage()(dict(img_path=tmp_path / 'x.png'))['img']
+@pytest.mark.parametrize('kind', ['uint16', 'int32'])
+def test_sixteen_bits_are_scaled_down(tmp_path, kind):
+    Image.fromarray(np.array([[0, 255, 256, 65535]], dtype=kind)).save(tmp_path / 'x.tiff')
+    image = LoadImage()(dict(img_path=tmp_path / 'x.tiff'))['img']
     assert image[0, :, 0].tolist() == [0, 0, 1, 255]
 
 
-def test_orientation_of_the_camera_is_ignored(tmp_path, picture):
+@pytest.mark.parametrize('pixels', [[[0.0, 1.0]], [[-1, 7]], [[0, 65536]]])
+def test_numbers_without_a_white_are_refused(tmp_path, pixels):
+    kind = np.float32 if isinstance(pixels[0][0], float) else np.int32
+    Image.fromarray(np.array(pixels, kind)).save(tmp_path / 'x.tiff')
+    with pytest.raises(BadImageError, match=r'x\.tiff cannot be read .*nothing says what is white'):
+        LoadImage()(dict(img_path=tmp_path / 'x.tiff'))
+
+
+def test_pictures_are_turned_as_the_camera_says(tmp_path, picture):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
+    exif[0x0112] = 6  # the top is at the right
     results = LoadImage()(save(picture(), tmp_path / 'x.png', exif=exif))
-    assert np.array_equal(results['img'], picture())
+    assert np.array_equal(results['img'], np.rot90(picture(), -1))
+
+
+def test_no_other_program_decodes_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, 'check_call', lambda *_, **__: pytest.fail('Ghostscript'))
+    Image.new('RGB', (9, 9)).save(tmp_path / 'x.eps')
+    (tmp_path / 'x.eps').rename(tmp_path / 'x.png')
+    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*no known format'):
+        LoadImage()(dict(img_path=tmp_path / 'x.png'))
+
+
+def test_what_a_header_promises_is_bounded(tmp_path, encode):
+    data = bytearray(encode(np.zeros((1, 1, 3), np.uint8)))
+    data[16:24] = struct.pack('>II', 8192, 8193)  # of IHDR, whose checksum follows
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*: 8,192 x 8,193 pixels'):
+        LoadImage()(dict(img_bytes=bytes(data), img_name='x.png'))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'x.png')
+    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*: it is no file'):
+        LoadImage()(dict(img_path=tmp_path / 'x.png'))
 
 
 @pytest.mark.parametrize('kind', ['png', 'jpg', 'webp', 'gif', 'bmp'])
