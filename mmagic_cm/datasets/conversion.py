@@ -25,7 +25,7 @@ from ..errors import InputError, closest
 from ..images import BadImageError, decode_image
 from ..locks import Lock
 from .image_folder import list_images, why_empty
-from .lsun import close_lmdb, list_keys, open_lmdb
+from .lsun import check_whole, close_lmdb, list_keys, read_value
 from .transforms import center_crop
 
 # Settings of Pillow's writers; WebP without loss takes three quarters of PNG's room.
@@ -75,8 +75,7 @@ class Source:
         path = os.path.join(self.folder, name)
         if not self.is_lmdb:
             return decode_image(path)
-        with open_lmdb(self.folder).begin() as transaction:
-            return decode_image(transaction.get(name.encode(), b''), path)
+        return decode_image(read_value(self.folder, name.encode()), path)
 
 
 @dataclass
@@ -110,7 +109,7 @@ def convert(
         workers: Processes.
 
     Raises:
-        InputError: Nothing to convert, or nowhere to write it.
+        InputError: Nothing to convert, nothing that can be read, or nowhere to write it.
     """
     out = Path(out)
     if kind not in FORMATS:
@@ -141,6 +140,11 @@ def convert(
                         report.written += sum(not error for *_, error in results)
                         bar.update(len(results))
             (out / BAD_IMAGES_FILE).write_text(''.join(f'{line}\n' for line in report.bad))
+        if len(report.bad) == len(targets):
+            raise InputError(
+                f'None of the {len(targets):,} pictures in {source.folder} can be read, see '
+                f'{out / BAD_IMAGES_FILE}: {report.bad[0]}'
+            )
     except BrokenProcessPool as error:
         raise InputError(
             f'A worker process was killed (is the memory full?): run the command again, with '
@@ -230,6 +234,7 @@ class _LMDBSink:
         existing = self.out / 'data.mdb'
         size = 2 * existing.stat().st_size if existing.is_file() else 0
         with lmdb.open(str(self.out), map_size=max(size, MAP_SIZE)) as self.environment:
+            check_whole(self.environment)
             yield
 
     def names(self) -> set[str]:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mmengine.logging import print_log
 
@@ -11,6 +12,7 @@ from ..errors import InputError, closest
 from ..registry import DATASETS
 from .base import ImageDataset
 
+MAX_DIGITS = 5  # of a label: each class below it takes memory
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.gif', '.webp', '.bmp')
 
 
@@ -21,13 +23,14 @@ def list_images(root: str | Path) -> list[str]:
 
     Raises:
         InputError: There is no such folder.
+        OSError: One below it cannot be read.
     """
     root = str(root)
     if not os.path.isdir(root):
         raise InputError(f'There is no folder {root}: give the folder of pictures as data_root.')
     found, seen = [], set()
     # Texts, not Paths: ImageNet has more than a million of these.
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, onerror=_raise, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
@@ -38,6 +41,10 @@ def list_images(root: str | Path) -> list[str]:
         prefix = '' if below == '.' else f'{below}/'
         found += [prefix + name for name in files if is_image(name) and not name.startswith('.')]
     return sorted(found)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def is_image(name: str) -> bool:
@@ -51,8 +58,8 @@ def class_names(names: Sequence[str], labels: str | None, where: str) -> list[st
     Args:
         names: Relative paths.
         labels: 'folder': the first sub-folder; 'name': the file's name up to the first '_' (the
-            layout of the paper's code); 'auto': sub-folders, if all lie in one and there are
-            several; None: no classes.
+            layout of the paper's code); 'auto': sub-folders, if there are several; None: no
+            classes.
         where: What to call the folder in an error.
 
     Returns:
@@ -71,9 +78,12 @@ def class_names(names: Sequence[str], labels: str | None, where: str) -> list[st
         mark, layout = '/', 'in the sub-folder of its class'
     odd = next((name for name in names if mark not in name), None)
     if odd is not None:
-        if labels == 'auto':
+        if labels == 'auto' and len({name.partition('/')[0] for name in names if '/' in name}) < 2:
             return None
-        raise InputError(f'labels={labels!r}: {odd} in {where} is not {layout}, as all must be.')
+        raise InputError(
+            f'labels={labels!r}: {odd} in {where} is not {layout}, as all must be '
+            f'(labels=None: no classes).'
+        )
     found = [name.partition(mark)[0] for name in names]
     return found if labels != 'auto' or len(set(found)) > 1 else None
 
@@ -173,10 +183,10 @@ def read_annotations(path: str | Path) -> tuple[list[str], list[int] | None]:
         if not is_image(name):
             *name, label = name.rsplit(maxsplit=1) or ['']
             name = name[0] if name else ''
-        if not name or not (label is None or label.isdecimal()):
+        if not name or not (label is None or (label.isdecimal() and len(label) <= MAX_DIGITS)):
             raise InputError(
-                f"{path}, line {number}: {line!r} is not 'path label' with a whole number from 0 "
-                f'up as label.'
+                f"{path}, line {number}: {line!r} is not 'path label' with a whole number as "
+                f'label, from 0 up and of at most {MAX_DIGITS} digits.'
             )
         names.append(name)
         labels.append(label)

@@ -10,7 +10,8 @@ import numpy as np
 from mmengine.dist import is_main_process
 from tqdm import tqdm
 
-from ..errors import InputError
+from ..errors import InputError, doing
+from ..images import BadImageError
 from ..registry import DATASETS
 from .image_folder import ImageFolder, class_names
 
@@ -22,7 +23,7 @@ def open_lmdb(folder: str | Path) -> lmdb.Environment:
     """The data base in a folder for reading, opened once a process and kept open.
 
     Raises:
-        InputError: It is not there or cannot be read.
+        InputError: It is not there, is cut short or cannot be read.
     """
     key = os.path.realpath(folder)
     pid, environment = _ENVIRONMENTS.get(key, (None, None))
@@ -43,8 +44,40 @@ def open_lmdb(folder: str | Path) -> lmdb.Environment:
         )
     except lmdb.Error as error:
         raise InputError(f'{folder} is no LMDB that can be read: {error}') from error
+    check_whole(environment)
     _ENVIRONMENTS[key] = os.getpid(), environment
     return environment
+
+
+def check_whole(environment: lmdb.Environment) -> None:
+    """Refuse a data base that is cut short: to read what is missing would kill the process.
+
+    Raises:
+        InputError: The file is shorter than the pages that it says it has.
+    """
+    path = os.path.join(environment.path(), 'data.mdb')
+    size = os.path.getsize(path)
+    expected = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+    if size < expected:
+        environment.close()
+        raise InputError(
+            f'{path} is cut short: it has {size:,} bytes of {expected:,}. Copy or fetch it again.'
+        )
+
+
+def read_value(folder: str | Path, key: bytes) -> bytes:
+    """What a data base holds for a key; nothing where it does not know it.
+
+    Raises:
+        BadImageError: It is damaged there.
+    """
+    try:
+        with open_lmdb(folder).begin() as transaction:
+            return transaction.get(key, b'')
+    except lmdb.Error as error:
+        raise BadImageError(
+            f'{folder}: {key.decode()} cannot be read, the LMDB is damaged: {error}.'
+        ) from error
 
 
 def close_lmdb(folder: str | Path) -> None:
@@ -65,27 +98,29 @@ def list_keys(folder: str | Path, cache: bool = True) -> np.ndarray:
         cache: Use and write that file.
 
     Raises:
-        InputError: The data base cannot be read, or is empty.
+        InputError: The data base cannot be read, is empty, or a key is no text.
+        lmdb.Error: It is damaged.
     """
     environment, path = open_lmdb(folder), Path(folder, 'keys.npy')
-    if cache and path.is_file():
-        with contextlib.suppress(ValueError, OSError, EOFError):
-            keys = np.load(path, mmap_mode='r', allow_pickle=False)
-            if _are_keys_of(environment, keys):
-                return keys
-    count = environment.stat()['entries']
-    if not count:
-        raise InputError(f'The LMDB in {folder} is empty.')
-    with environment.begin() as transaction:
-        listed = tqdm(
-            transaction.cursor().iternext(keys=True, values=False),
-            f'listing {folder}',
-            count,
-            unit='key',
-            unit_scale=True,
-            disable=not is_main_process() or count < 100_000,
-        )
-        keys = np.array([*listed])
+    with doing(f'listing the LMDB in {folder}'):
+        if cache and path.is_file():
+            with contextlib.suppress(ValueError, OSError, EOFError):
+                keys = np.load(path, mmap_mode='r', allow_pickle=False)
+                if _are_keys_of(environment, keys):
+                    return keys
+        count = environment.stat()['entries']
+        if not count:
+            raise InputError(f'The LMDB in {folder} is empty.')
+        with environment.begin() as transaction:
+            listed = tqdm(
+                transaction.cursor().iternext(keys=True, values=False),
+                f'listing {folder}',
+                count,
+                unit='key',
+                unit_scale=True,
+                disable=not is_main_process() or count < 100_000,
+            )
+            keys = np.array([_text(key, folder) for key in listed])
     if not cache:
         return keys
     part = path.with_name(f'.keys.{os.getpid()}.npy')
@@ -98,6 +133,14 @@ def list_keys(folder: str | Path, cache: bool = True) -> np.ndarray:
             part.unlink(missing_ok=True)
         return keys
     return np.load(path, mmap_mode='r', allow_pickle=False)
+
+
+def _text(key: bytes, folder: str | Path) -> bytes:
+    try:
+        key.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f'The key {key!r} of the LMDB in {folder} is no text.') from error
+    return key
 
 
 def _are_keys_of(environment: lmdb.Environment, keys: np.ndarray) -> bool:
@@ -161,7 +204,7 @@ class LMDBImages(ImageFolder):
         keys = list_keys(self.data_root)
         if self.labels is None:
             return KeyList(keys)
-        names = [key.decode(errors='replace') for key in keys.tolist()]
+        names = [key.decode() for key in keys.tolist()]
         labels = self._label_by_name(class_names(names, self.labels, self.data_root))
         return KeyList(keys, None if labels is None else np.array(labels))
 
@@ -169,9 +212,8 @@ class LMDBImages(ImageFolder):
         """Of image ``idx``: ``img_bytes``, ``img_name`` and perhaps ``gt_label``."""
         info = super().get_data_info(idx)
         key = info.pop('key')
-        with open_lmdb(self.data_root).begin() as transaction:
-            info['img_bytes'] = transaction.get(key, b'')
-        info['img_name'] = f'{self.data_root}: {key.decode(errors="replace")}'
+        info['img_bytes'] = read_value(self.data_root, key)
+        info['img_name'] = f'{self.data_root}: {key.decode()}'
         return info
 
     def _get_unserialized_subset(self, indices: int | Iterable[int]) -> KeyList:

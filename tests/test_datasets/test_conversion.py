@@ -87,6 +87,12 @@ def test_broken_pictures_are_left_out_and_named(folder, tmp_path, out, workers):
     assert (tmp_path / out / 'bad_images.txt').read_text() == ''
 
 
+def test_a_source_of_which_nothing_can_be_read_is_refused(folder, tmp_path):
+    root = folder('1.png', '2.png', **{'1': b'broken', '2': b'broken'})
+    with pytest.raises(InputError, match=r'None of the 2 pictures in .*bad_images.txt: .*/1\.png'):
+        convert(Source(str(root)), tmp_path / 'out', SIZE)
+
+
 def files(out: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in out.rglob('*.png')}
 

@@ -1,5 +1,6 @@
 """Any folder of pictures, its classes, and ImageNet."""
 
+import errno
 import os
 
 import numpy as np
@@ -41,6 +42,19 @@ def test_links_to_folders_are_followed_but_not_round_in_circles(folder, tmp_path
     assert list_images(root) == ['a.png', 'linked/b.png']
 
 
+def test_a_folder_that_cannot_be_read_is_not_left_out(folder, monkeypatch):
+    root, scandir = folder('ant/1.png', 'cat/2.png'), os.scandir
+
+    def refuse(path):
+        if str(path).endswith('cat'):
+            raise PermissionError(errno.EACCES, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.raises(PermissionError, match='cat'):
+        list_images(root)
+
+
 @pytest.mark.parametrize('setting', ['auto', 'folder'])
 def test_classes_are_the_first_sub_folders(folder, setting, pipeline):
     root = folder('dog/1.png', 'cat/2.png', 'cat/more/3.png', 'ant/4.png')
@@ -51,7 +65,7 @@ def test_classes_are_the_first_sub_folders(folder, setting, pipeline):
     assert dataset[3]['labels'] == 2
 
 
-@pytest.mark.parametrize('paths', [('1.png', 'cat/2.png', 'dog/3.png'), ('all/1.png', 'all/2.png')])
+@pytest.mark.parametrize('paths', [('1.png', 'cat/2.png'), ('all/1.png', 'all/2.png')])
 def test_auto_makes_no_classes_of_other_folders(folder, paths):
     dataset = ImageFolder(folder(*paths))
     assert 'classes' not in dataset.metainfo
@@ -105,6 +119,7 @@ def test_annotations_without_labels(folder):
         ('a.png 0\n\na.png 1\n', "line 2: ''"),
         ('17\n', "line 1: '17'"),
         ('a.png 0\na.png\n', 'line 2: no label, but other lines have one'),
+        ('a.png 0\na.png 1000000000\n', 'line 2: .* at most 5 digits'),
         ('a.png 0\na.png 3\n', 'line 2: label 3 is out of range, metainfo has 3 classes, 0 to 2'),
         ('', 'is empty'),
     ],
@@ -126,6 +141,7 @@ def test_wrong_annotations_are_named(folder, text, message):
         (['n01.tar', 'n02.tar'], {}, 'holds archives such as n01.tar'),
         (['data.mdb'], {}, "is an LMDB: read it by type='LMDBImages'"),
         (['a.png', 'b/c.png'], dict(labels='folder'), "labels='folder': a.png in .* sub-folder"),
+        (['a.png', 'b/c.png', 'd/e.png'], {}, "labels='auto': a.png in .*labels=None: no classes"),
         (['a_b.png', 'c.png'], dict(labels='name'), "labels='name': c.png in .*CLASS_NAME.jpg"),
         (['a.png'], dict(labels='folders'), "not 'folders'"),
         (['a.png'], dict(bad_images='ignore'), "'refuse' or 'skip', not 'ignore'"),

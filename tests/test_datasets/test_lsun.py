@@ -2,15 +2,20 @@
 
 import os
 import pickle
+from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 import torch
 
-from mmagic_cm.datasets import LSUN, LMDBImages
+from mmagic_cm.datasets import LSUN, BadImageError, LMDBImages
 from mmagic_cm.datasets import lsun as module
+from mmagic_cm.datasets.conversion import Source, convert
 from mmagic_cm.errors import InputError
 from mmagic_cm.registry import DATASETS
+
+PAGE = 4096
 
 
 @pytest.fixture
@@ -151,6 +156,48 @@ def test_broken_pictures_are_named_by_key(database, encode, picture, pipeline):
 def test_other_folders_are_named(tmp_path, make, message):
     make(tmp_path)
     with pytest.raises(InputError, match=message):
+        LSUN(tmp_path)
+
+
+@pytest.mark.parametrize('num_bytes', [9000, 16384, -4096, -1])
+def test_a_data_base_that_is_cut_short_is_refused(database, tmp_path, num_bytes):
+    root = database()
+    content = (root / 'data.mdb').read_bytes()
+    (root / 'data.mdb').write_bytes(content[:num_bytes])
+    with pytest.raises(InputError, match=r'data\.mdb is cut short: it has'):
+        LSUN(root)
+    with pytest.raises(InputError, match=r'data\.mdb is cut short: it has'):
+        convert(Source(str(database(root='other'))), _claimed(root), 8)
+
+
+def _claimed(root: Path) -> Path:
+    """A data base as one that a conversion has begun."""
+    (root / 'conversion.json').write_text('{"size": 8, "format": "png"}')
+    return root.rename(root.with_name('out.lmdb'))
+
+
+def test_damaged_pages_are_named(database, pipeline):
+    root = database(200)
+    dataset = LSUN(root, pipeline=pipeline)
+    module.close_lmdb(root)
+    content = bytearray((root / 'data.mdb').read_bytes())
+    for start in range(2 * PAGE, len(content), PAGE):
+        if content[start + 10] == 2:  # a leaf of the tree
+            content[start : start + PAGE] = bytes(PAGE)
+    (root / 'data.mdb').write_bytes(content)
+    with pytest.raises(
+        BadImageError, match=r'bedroom_train_lmdb: 0{40} cannot be read, .* damaged'
+    ):
+        dataset[0]
+    with pytest.raises(lmdb.CorruptedError) as caught:
+        module.list_keys(root, cache=False)
+    assert caught.value.__notes__ == [f'while listing the LMDB in {root}']
+
+
+def test_keys_are_texts(tmp_path):
+    with lmdb.open(str(tmp_path)) as base, base.begin(write=True) as transaction:
+        transaction.put(b'a\xff', b'x')
+    with pytest.raises(InputError, match=r"The key b'a\\xff' of the LMDB in .* is no text"):
         LSUN(tmp_path)
 
 
