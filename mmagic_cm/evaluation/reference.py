@@ -20,7 +20,7 @@ from .features import FeatureExtractor, Features
 from .gaussian import Gaussian, GaussianAccumulator
 from .inception import InceptionFeatures
 from .scores import check_metrics
-from .sources import NPZ_ERRORS, ImageSource, NpzImages, check_source, open_images
+from .sources import ImageSource, NpzImages, check_source, open_images, read_npz
 
 # Images whose own features are kept, for KID, precision and recall: as many as ADM's files have.
 NUM_KEPT = 10_000
@@ -36,6 +36,8 @@ FEATURE_OF = {
 OF_SINGLE_IMAGES = ('kid', 'precision', 'recall')
 # Names of mean and covariance in files: ADM's, and EDM's first two.
 _KEYS = {'features': ('mu', 'sigma'), 'spatial': ('mu_s', 'sigma_s')}
+# What else is in files of :func:`save_reference`.
+_FACTS = ('identity', 'crop', 'source', 'count', 'size', 'features')
 _ASSUMED = 'not recorded in the file: the Inception of 2015 is assumed'
 
 
@@ -162,7 +164,7 @@ def read_reference(
         found = _read_statistics(path, extractor)
         if found is not None:
             wanted = metrics is None or not set(metrics).isdisjoint(OF_SINGLE_IMAGES)
-            if wanted and found.features is None and 'arr_0' in _names(path):
+            if wanted and found.features is None and 'arr_0' in read_npz(path)[0]:
                 images = _computed(NpzImages(path), extractor, batch_size, progress)
                 found = replace(found, features=images.features)
             if crop is not None:
@@ -202,32 +204,14 @@ def save_reference(reference: Reference, path: str | Path, **fields: Any) -> Non
             part.unlink(missing_ok=True)
 
 
-def _names(path: Path) -> list[str]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file.files
-    except (*NPZ_ERRORS, AttributeError) as error:
-        raise InputError(f'{path} cannot be read as an npz: {error}.') from error
-
-
-def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Some arrays of a file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names if name in file.files}
-    except NPZ_ERRORS as error:
-        raise InputError(f'{path} cannot be read as an npz: {error}.') from error
-
-
 def _read_statistics(path: Path, extractor: FeatureExtractor) -> Reference | None:
     """The statistics in a file, or None where it holds images only."""
-    names = _names(path)
+    names, found = read_npz(path, _FACTS)
     if 'mu' not in names or 'sigma' not in names:
         if 'arr_0' in names:
             return None
         held = ', '.join(names) or 'nothing'
         raise InputError(f'{path} holds neither mu and sigma nor images (arr_0), but {held}.')
-    found = _load(path, ['identity', 'crop', 'source', 'count', 'size', 'features'])
     identity = str(found['identity']) if 'identity' in found else None
     if identity is None:
         if not isinstance(extractor, InceptionFeatures):
@@ -245,7 +229,7 @@ def _read_statistics(path: Path, extractor: FeatureExtractor) -> Reference | Non
     gaussians = {}
     for name, keys in _KEYS.items():
         if all(key in names for key in keys):
-            mean, covariance = _load(path, keys).values()
+            mean, covariance = read_npz(path, keys)[1].values()
             try:
                 gaussians[name] = Gaussian(mean, covariance, count)
             except InputError as error:
@@ -271,7 +255,7 @@ def _computed(
     key = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
     stem = Path(source.name).stem.replace(' ', '_')
     path = cache_folder() / 'statistics' / f'{stem}-{key}.npz'
-    if path.is_file() and str(_load(path, ['digest']).get('digest')) == digest:
+    if path.is_file() and str(read_npz(path, ['digest'])[1].get('digest')) == digest:
         return _read_statistics(path, extractor)
     found = _compute(source, extractor, batch_size, progress)
     said, level = f'The statistics of {source.name} are kept in {path}.', logging.INFO

@@ -16,6 +16,7 @@ from ..engine.curriculum_hook import unwrapped
 from ..engine.runner import Runner
 from ..errors import InputError
 from ..generation import check_seed
+from ..registry import DATASETS
 from .generative_metrics import GenerativeMetrics
 from .inception import InceptionFeatures
 from .report import CAVEAT
@@ -99,9 +100,17 @@ def _limit(dataset: dict, num_samples: int) -> None:
     """Let the data set of a test have so many entries."""
     if type(num_samples) is not int or num_samples < 1:
         raise InputError(f'The number of samples must be at least 1, not {num_samples!r}.')
-    # `indices` is MMEngine's: the first so many entries of a BaseDataset.
-    name = 'num_samples' if dataset['type'] == 'SampleNumbers' else 'indices'
-    dataset[name] = num_samples
+    if dataset['type'] == 'SampleNumbers':
+        dataset['num_samples'] = num_samples
+        return
+    # MMEngine's: the first so many entries of a BaseDataset.
+    dataset['indices'] = num_samples
+    found = len(DATASETS.build({**dataset, 'pipeline': []}))
+    if found < num_samples:
+        raise InputError(
+            f'One image is drawn for each entry of the test set, and {dataset["type"]} has '
+            f"{found:,}: {num_samples:,} take a test_dataloader.dataset of the type 'SampleNumbers'."
+        )
 
 
 def published(runner: Runner) -> dict[str, float]:

@@ -5,7 +5,7 @@ import json
 import os
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..datasets.base import ImageDataset
 from ..datasets.image_folder import ImageFolder
 from ..datasets.transforms import CenterCrop, LoadImage, PackImage, RandomFlip
 from ..errors import InputError
+from ..images import MAX_PIXELS
 from ..registry import DATASETS, TRANSFORMS, resolve
 
 ADM_CROP = 'central square, resized to {0} x {0} (as ADM: halved by box, then bicubic)'
@@ -31,7 +32,17 @@ ADM_FILES = {
 _MANY = 2000
 _LOOKED_AT = 100
 # What readers of npz files raise at files that are none.
-NPZ_ERRORS = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
+NPZ_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    AttributeError,
+    MemoryError,
+    zipfile.BadZipFile,
+)
+# Of an image in an npz: of 64 at a time as many as of one picture.
+_MAX_PIXELS = MAX_PIXELS // 64
 
 
 class ImageSource(ABC):
@@ -64,6 +75,32 @@ class ImageSource(ABC):
         """
 
 
+def read_npz(path: str | Path, names: Sequence[str] = ()) -> tuple[list[str], dict[str, Any]]:
+    """What an npz holds.
+
+    Args:
+        path: The file.
+        names: Of arrays to read, where they are there.
+
+    Returns:
+        The names of all arrays, and those that were read.
+
+    Raises:
+        InputError: It cannot be read, or an array would be much larger than the file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = [name for name in names if name in file.files]
+            for name in found:
+                info = file.zip.getinfo(f'{name}.npy')
+                # Statistics are hardly compressible, and small.
+                if info.file_size > 2**26 + 20 * info.compress_size:
+                    raise ValueError(f'{name} would take {info.file_size:,} bytes')
+            return file.files, {name: file[name] for name in found}
+    except NPZ_ERRORS as error:
+        raise InputError(f'{path} cannot be read as an npz: {error}.') from error
+
+
 class NpzImages(ImageSource):
     """``arr_0`` of an npz: uint8 (N, H, W, C), C = 1 or 3; a batch at a time is in memory.
 
@@ -87,10 +124,10 @@ class NpzImages(ImageSource):
             reason = 'it holds no arr_0' if isinstance(error, KeyError) else error
             raise InputError(f'{path} cannot be read as an npz of images: {reason}.') from error
         images = len(shape) == 4 and shape[3] in (1, 3) and min(shape) > 0 and not fortran_order
-        if dtype != np.uint8 or not images:
+        if dtype != np.uint8 or not images or shape[1] * shape[2] > _MAX_PIXELS:
             raise InputError(
-                f'{path}: arr_0 must be uint8 images (N, H, W, C) with C = 1 or 3, not {dtype} '
-                f'{shape}.'
+                f'{path}: arr_0 must be uint8 images (N, H, W, C) with C = 1 or 3 and at most '
+                f'{_MAX_PIXELS:,} pixels each, not {dtype} {shape}.'
             )
         self._shape = shape
         self.size = shape[1:3]

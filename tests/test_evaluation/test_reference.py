@@ -247,6 +247,14 @@ def test_damaged_and_wrong_statistics_are_refused_in_a_sentence(tmp_path):
         read_reference(path, FakeInception())
 
 
+def test_statistics_much_larger_than_the_file_are_not_read(tmp_path):
+    path = tmp_path / 'adm.npz'
+    np.savez_compressed(path, mu=np.zeros(3), sigma=np.zeros((3000, 3000)))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match=r'adm\.npz cannot be read .* sigma would take 72,000,128'):
+        read_reference(path, FakeInception())
+
+
 def test_metrics_that_an_extractor_cannot_serve():
     with pytest.raises(InputError, match="is takes 'logits', which PixelFeatures does not give"):
         check_extractor(('fid', 'is'), PixelFeatures())

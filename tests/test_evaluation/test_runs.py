@@ -123,6 +123,9 @@ def test_what_is_refused(config, checkpoint, tmp_path):
         runner.test()
     with pytest.raises(InputError, match='number of samples must be at least 1, not 0'):
         judging_runner(config, checkpoint, num_samples=0)
+    config.test_dataloader.dataset = dict(type='DigitsDataset')
+    with pytest.raises(InputError, match=r'DigitsDataset has 1,400: 5,000 take .*SampleNumbers'):
+        judging_runner(config, checkpoint, num_samples=5000)
 
 
 @pytest.mark.parametrize(

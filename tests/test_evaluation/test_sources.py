@@ -106,6 +106,7 @@ def test_damaged_and_wrong_files_are_refused_in_a_sentence(tmp_path):
         r'not uint8 \(7, 6, 5\)': lambda path: np.savez(path, COLOUR[..., 0]),
         r'not float32 \(7, 6, 5, 3\)': lambda path: np.savez(path, COLOUR.astype(np.float32)),
         r'not uint8 \(0, 6, 5, 3\)': lambda path: np.savez(path, COLOUR[:0]),
+        'at most 1,048,576 pixels': lambda path: np.savez(path, np.zeros((1, 1025, 1024, 1), 'u1')),
         'not object': lambda path: np.savez(path, np.array([{}], dtype=object)),
         'cannot be read': lambda path: path.write_bytes(b'nothing'),
     }
