@@ -48,6 +48,9 @@ def load_config(path: str | Path) -> Config:
         )
     if path.suffix in CHECKPOINT_SUFFIXES:
         return read_config_inside(path)
+    if path.suffix != '.py':
+        # MMEngine's readers of YAML and JSON run what these name.
+        raise InputError(f'{path} is no config file: only Python files (.py) are read.')
     try:
         return Config.fromfile(path)
     except Exception as error:  # a config is a program, which can go wrong anyhow

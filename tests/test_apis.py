@@ -1,5 +1,7 @@
 """`init_model` and `generate`, as a user calls them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,22 @@ def test_unreadable_config(text, tmp_path):
     (tmp_path / 'broken.py').write_text(text)
     with pytest.raises(InputError, match=r'broken\.py is no config file that can be read'):
         init_model(tmp_path / 'broken.py', device='cpu')
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('a.yaml', 'model: !!python/object/apply:os.mkdir [marker]'),
+        ('a.yml', 'a: &a [x, x]\nb: [*a, *a]'),
+        ('a.json', '{"model": {"type": "subprocess.getoutput", "cmd": "touch marker"}}'),
+    ],
+)
+def test_configs_are_python_files_only(name, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text(text)
+    with pytest.raises(InputError, match=rf'{name} is no config file: only Python'):
+        init_model(name, device='cpu')
+    assert not Path('marker').exists()
 
 
 def test_a_mistyped_path_is_answered_with_the_closest(config, tmp_path):

@@ -14,6 +14,8 @@ from .reading import read_checkpoint
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 # What only training needs, or only makes sense on the machine where it ran.
 _TRAINING_ONLY = ('objective', 'teacher', 'init_from', 'label_dropout')
+# Above all numbers of classes, levels and channels; more take memory in a sampler or network.
+MAX_NUMBER = 10**6
 _CONSTANTS = {'inf': float('inf'), 'nan': float('nan')}
 
 
@@ -27,17 +29,20 @@ def config_inside(checkpoint: Mapping, path: str | Path) -> Config | None:
         path: Its file, for errors.
 
     Raises:
-        InputError: It is not made of values alone.
+        InputError: It is not made of values alone, or of a network larger than the file.
     """
     meta = checkpoint.get('meta')
     text = meta.get('cfg') if isinstance(meta, Mapping) else None
     if not isinstance(text, str):
         return None
     try:
-        return Config(_values(ast.parse(text)))
+        cfg = Config(_values(ast.parse(text)))
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
         reason = str(error).split('\n')[0]
         raise InputError(f'The config inside {path} cannot be read: {reason}') from error
+    if isinstance(cfg.get('model'), Mapping):
+        _check_numbers(sampling_part(cfg['model']), checkpoint, path)
+    return cfg
 
 
 def read_config_inside(path: str | Path) -> Config:
@@ -82,24 +87,34 @@ def refuse_foreign_names(cfg: Mapping, path: str | Path) -> None:
     for registry in (MODELS, DIFFUSION_SAMPLERS, PARAMETERIZATIONS):
         registry.import_from_location()
         known |= set(registry.module_dict)
-    for text in _texts(cfg['model']):
-        if text not in known:
+    for _, text in _leaves(cfg['model']):
+        if isinstance(text, str) and text not in known:
             raise InputError(
                 f'The config inside {path} is refused: it names {text!r}, which is nothing of '
                 f'ours, and building it could run code; give a config file of your own.'
             )
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts among the values of a config."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
+def _check_numbers(model: Mapping, checkpoint: Mapping, path: str | Path) -> None:
+    """Refuse what would take more time and memory to build than the file to read."""
+    # Each block has several tensors; up to a hundred a level are quickly built.
+    most_blocks = max(100, len(checkpoint.get('state_dict', checkpoint)))
+    for name, value in _leaves(model):
+        most = most_blocks if name == 'num_res_blocks' else MAX_NUMBER
+        if isinstance(value, int) and value > most:
+            raise InputError(f'The config inside {path} is refused: {name} is {value:,}.')
+
+
+def _leaves(value: Any, name: Any = 'model') -> Iterator[tuple[Any, Any]]:
+    """All single values of a config, with the last name on the way to them."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, key)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            yield from _leaves(item, name)
+    else:
+        yield name, value
 
 
 def _values(tree: ast.Module) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from .features import FeatureExtractor, Features
 from .gaussian import Gaussian, GaussianAccumulator
 from .inception import InceptionFeatures
 from .scores import check_metrics
-from .sources import ImageSource, NpzImages, check_source, open_images, read_npz
+from .sources import NPZ_ERRORS, ImageSource, NpzImages, check_source, open_images
 
 # Images whose own features are kept, for KID, precision and recall: as many as ADM's files have.
 NUM_KEPT = 10_000
@@ -164,7 +164,7 @@ def read_reference(
         found = _read_statistics(path, extractor)
         if found is not None:
             wanted = metrics is None or not set(metrics).isdisjoint(OF_SINGLE_IMAGES)
-            if wanted and found.features is None and 'arr_0' in read_npz(path)[0]:
+            if wanted and found.features is None and 'arr_0' in _read_npz(path)[0]:
                 images = _computed(NpzImages(path), extractor, batch_size, progress)
                 found = replace(found, features=images.features)
             if crop is not None:
@@ -204,9 +204,24 @@ def save_reference(reference: Reference, path: str | Path, **fields: Any) -> Non
             part.unlink(missing_ok=True)
 
 
+def _read_npz(path: Path, names: Sequence[str] = ()) -> tuple[list[str], dict[str, Any]]:
+    """The names of all arrays of an npz, and some of those arrays, where they are there."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = [name for name in names if name in file.files]
+            for name in found:
+                info = file.zip.getinfo(f'{name}.npy')
+                # Statistics are hardly compressible, and small.
+                if info.file_size > 2**26 + 20 * info.compress_size:
+                    raise ValueError(f'{name} would take {info.file_size:,} bytes')
+            return file.files, {name: file[name] for name in found}
+    except (*NPZ_ERRORS, TypeError) as error:  # the last: an npy
+        raise InputError(f'{path} cannot be read as an npz: {error}.') from error
+
+
 def _read_statistics(path: Path, extractor: FeatureExtractor) -> Reference | None:
     """The statistics in a file, or None where it holds images only."""
-    names, found = read_npz(path, _FACTS)
+    names, found = _read_npz(path, _FACTS)
     if 'mu' not in names or 'sigma' not in names:
         if 'arr_0' in names:
             return None
@@ -229,7 +244,7 @@ def _read_statistics(path: Path, extractor: FeatureExtractor) -> Reference | Non
     gaussians = {}
     for name, keys in _KEYS.items():
         if all(key in names for key in keys):
-            mean, covariance = read_npz(path, keys)[1].values()
+            mean, covariance = _read_npz(path, keys)[1].values()
             try:
                 gaussians[name] = Gaussian(mean, covariance, count)
             except InputError as error:
@@ -255,7 +270,7 @@ def _computed(
     key = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
     stem = Path(source.name).stem.replace(' ', '_')
     path = cache_folder() / 'statistics' / f'{stem}-{key}.npz'
-    if path.is_file() and str(read_npz(path, ['digest'])[1].get('digest')) == digest:
+    if path.is_file() and str(_read_npz(path, ['digest'])[1].get('digest')) == digest:
         return _read_statistics(path, extractor)
     found = _compute(source, extractor, batch_size, progress)
     said, level = f'The statistics of {source.name} are kept in {path}.', logging.INFO

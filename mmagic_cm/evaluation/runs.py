@@ -109,7 +109,7 @@ def _limit(dataset: dict, num_samples: int) -> None:
     if found < num_samples:
         raise InputError(
             f'One image is drawn for each entry of the test set, and {dataset["type"]} has '
-            f"{found:,}: {num_samples:,} take a test_dataloader.dataset of the type 'SampleNumbers'."
+            f"{found:,}: {num_samples:,} take a test_dataloader.dataset of type 'SampleNumbers'."
         )
 
 

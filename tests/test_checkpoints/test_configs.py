@@ -96,6 +96,25 @@ def test_foreign_names_are_refused(place, name, recorded, tmp_path):
         init_model(tmp_path / 'x.pth', 'auto', 'cpu')
 
 
+@pytest.mark.parametrize(
+    ('place', 'number'),
+    [
+        ('denoiser.network.num_res_blocks', 10**8),
+        ('denoiser.network.num_res_blocks', 1000),
+        ('denoiser.network.num_classes', 10**12),
+        ('sampler', dict(type='MultistepSampler', ts=(0, 1), num_scales=10**9)),
+    ],
+)
+def test_a_network_larger_than_the_file_is_not_built(place, number, recorded, tmp_path):
+    cfg = foreign(recorded('cond').cfg, f'model.{place}', number)
+    weights = {str(i): torch.ones(1) for i in range(300)}
+    torch.save(dict(state_dict=weights, meta=dict(cfg=cfg.pretty_text)), tmp_path / 'x.pth')
+    with pytest.raises(
+        InputError, match=r'The config inside .*x\.pth is refused: num_\w+ is 1[0,]+\.'
+    ):
+        load_config(tmp_path / 'x.pth')
+
+
 def test_a_file_that_holds_none(tmp_path):
     torch.save(dict(a=torch.ones(1)), tmp_path / 'x.pth')
     with pytest.raises(InputError, match='holds no config: give a config file or a released name'):
