@@ -22,6 +22,7 @@ PANELS = [
 ]
 STYLES = ['-', '--', '-.', ':']
 MAX_GRIDS = 5
+MAX_SIDE = 2048  # of a grid as drawn: Matplotlib takes fifty bytes a pixel
 _LOGS = '*/vis_data/scalars.json'
 
 
@@ -149,7 +150,9 @@ def draw_runs(
         for axes, (iteration, path) in zip(
             row.subplots(1, len(found), squeeze=False)[0], found, strict=True
         ):
-            axes.imshow(decode_image(path))
+            grid = decode_image(path)
+            grid.thumbnail((MAX_SIDE, MAX_SIDE))
+            axes.imshow(grid)
             axes.set_title(f'iteration {iteration}', fontsize='small')
             axes.set_axis_off()
     handles = [Line2D([], [], color=f'C{number}') for number in range(len(logs))]

@@ -26,11 +26,16 @@ _NAMES = re.compile(
     r'mmengine\.logging\.history_buffer HistoryBuffer|'
     r'numpy (ndarray|dtype)|numpy\._?core\.multiarray (_reconstruct|scalar)'
 )
-# What follows these two in a pickle: given a tensor, they would walk along all that it promises.
-_FOLLOWS = {'collections OrderedDict': 'EMPTY_TUPLE', 'collections Counter': 'EMPTY_DICT'}
+# What these two may be called with: given a tensor, they would walk along all that it promises.
+# A list of pairs is Python 2's.
+_ARGUMENTS = {
+    'collections OrderedDict': ('EMPTY_TUPLE', 'TUPLE1 of EMPTY_LIST'),
+    'collections Counter': ('TUPLE1 of EMPTY_DICT',),
+}
 # Parts of a tuple, and of those in it. As a key, ((a, a), (a, a)) is walked along: 60 such pairs
 # within each other, in 300 bytes, would take years.
 _MAX_PARTS = 10_000
+_PAIRS = {'EMPTY_LIST', 'LIST', 'TUPLE2'}
 _ZIP = b'PK\x03\x04'  # by which torch, too, tells its two kinds of files
 _LEGACY_PICKLES = 5  # of the older kind, one after another: the third is the content
 
@@ -97,7 +102,7 @@ def load_pickled(path: Path, map_location: Any, mmap: bool) -> Any:
         else:
             for _ in range(_LEGACY_PICKLES):
                 if file.peek(1):
-                    _check_names(file)
+                    _check_pickle(file)
     with _LOCK, torch.serialization.safe_globals(_ALLOWED):
         content = torch.load(path, map_location, weights_only=True, mmap=mmap and is_zip)
     promised = _bytes_of(content)
@@ -118,42 +123,51 @@ def _check_zip(file: io.BufferedReader, size: int, names_only: bool) -> None:
                 member.CRC = None
         for member in members:
             if member.filename.endswith('/data.pkl'):
-                _check_names(io.BytesIO(archive.read(member)))
+                _check_pickle(io.BytesIO(archive.read(member)))
         # 0.3 s a gigabyte. torch does not compare checksums.
         damaged = None if names_only else archive.testzip()
         if damaged:
             raise zipfile.BadZipFile(f'its part {damaged} is damaged')
 
 
-def _check_names(file: io.BufferedIOBase) -> None:
-    """Refuse one pickle, up to whose end the file is read, for what it names or repeats."""
-    # As the reader's; of each thing only its name, if it is called, and its number of parts.
-    stack, marks, memo, last = [], [], {}, None
+def _check_pickle(file: io.BufferedIOBase) -> None:
+    """Refuse one pickle, up to whose end the file is read, for what it names, calls or repeats."""
+    # The reader's stack; for each thing, what made it and its number of parts, changed in place.
+    stack, marks, memo = [], [], {}
     for code, value, _ in pickletools.genops(file):
-        if code.name.endswith('PUT'):
-            memo[value] = stack[-1]
-            continue
-        if code.name != _FOLLOWS.get(last, code.name):
-            raise pickle.UnpicklingError(f'{last.replace(" ", ".")} is called with other things')
-        last, num_parts, taken = None, 1, code.stack_before
-        if code.name == 'MARK':
+        name, taken = code.name, code.stack_before
+        if name == 'MARK':
             marks.append(len(stack))
+            continue
+        if name.endswith('PUT'):
+            memo[value] = stack[-1]
             continue
         if pickletools.markobject in taken:
             start = marks.pop() - taken.index(pickletools.markobject)
         else:
             start = len(stack) - len(taken)
-        if code.name.startswith('TUPLE'):
-            num_parts += sum(parts for _, parts in stack[start:])
-        elif code.name.endswith('GET'):
-            last, num_parts = memo[value]
-        elif code.name == 'GLOBAL':
-            last = value
+        made, items = [name, 1], stack[start:]
+        if name.endswith('GET'):
+            made = memo[value]
+        elif name == 'GLOBAL':
+            made = [value, 1]
             if not _NAMES.fullmatch(value):
                 raise pickle.UnpicklingError(f'{value.replace(" ", ".")} is not allowed')
-        if num_parts > _MAX_PARTS:
+        elif name.startswith('TUPLE'):
+            made[1] += sum(parts for _, parts in items)
+            if name == 'TUPLE1' and items[0][0].startswith('EMPTY'):
+                made[0] = f'TUPLE1 of {items[0][0]}'
+        elif name == 'REDUCE':
+            (function, _), (arguments, _) = items
+            if arguments not in _ARGUMENTS.get(function, [arguments]):
+                raise pickle.UnpicklingError(f'{function.replace(" ", ".")} of other things')
+        elif name in {'APPEND', 'APPENDS', 'SETITEM', 'SETITEMS', 'BUILD'}:
+            made = items[0]
+            if made[0] == 'EMPTY_LIST' and {kind for kind, _ in items[1:]} - _PAIRS:
+                made[0] = 'LIST'
+        if made[1] > _MAX_PARTS:
             raise pickle.UnpicklingError('it has tuples of more parts than the file')
-        stack[start:] = [(last, num_parts)] * len(code.stack_after)
+        stack[start:] = [made] * len(code.stack_after)
 
 
 def _bytes_of(content: Any) -> int:

@@ -50,6 +50,7 @@ BOMBS = {
     'array': lambda: Reduced(np.ndarray, (HUGE,)),
     'scalar': lambda: Reduced(scalar, np.dtype('V2000000000')),
     'ordered': lambda: Reduced(OrderedDict, promising()),
+    'ordered, by Python 2': lambda: Reduced(OrderedDict, [('a', 1), promising()]),
     'counted': lambda: Reduced(Counter, promising()),
     'history': lambda: Reduced(HistoryBuffer, promising(), promising()),
     'key': Keyed,
@@ -103,6 +104,16 @@ def test_what_is_shared_is_no_promise(tmp_path):
     found = read_checkpoint(tmp_path / 'x.pth')
     assert found['b'].data_ptr() == found['a'].data_ptr() == found['c'].data_ptr()
     assert found['counted'] == weights['counted']
+
+
+def test_dictionaries_of_python_2_are_read(tmp_path):
+    weights = Reduced(OrderedDict, [['a', torch.ones(2)], ['b', torch.arange(3)]])
+    torch.save(weights, tmp_path / 'x.pth', _use_new_zipfile_serialization=False)
+    found = read_checkpoint(tmp_path / 'x.pth')
+    assert [(name, tensor.tolist()) for name, tensor in found.items()] == [
+        ('a', [1, 1]),
+        ('b', [0, 1, 2]),
+    ]
 
 
 @pytest.mark.parametrize('mmap', [False, True])
