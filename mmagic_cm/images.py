@@ -53,9 +53,9 @@ def open_image(source: str | Path | bytes, name: str | None = None) -> Iterator[
     """
     in_memory = isinstance(source, bytes)
     try:
-        # A pipe would be waited for, and a device read for ever.
-        if not in_memory and os.path.exists(source) and not os.path.isfile(source):
-            raise ValueError('it is no file')
+        if not (in_memory or os.path.isfile(source)):
+            # Or a pipe, which would be waited for.
+            raise FileNotFoundError(source)
         with Image.open(io.BytesIO(source) if in_memory else source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(

@@ -37,7 +37,7 @@ _ARGUMENTS = {
 _MAX_PARTS = 10_000
 _PAIRS = {'EMPTY_LIST', 'LIST', 'TUPLE2'}
 _ZIP = b'PK\x03\x04'  # by which torch, too, tells its two kinds of files
-_LEGACY_PICKLES = 5  # of the older kind, one after another: the third is the content
+_LEGACY_PICKLES = 5  # of the older kind, one after another: the fourth is the content
 
 
 class _History:
@@ -122,7 +122,7 @@ def _check_zip(file: io.BufferedReader, size: int, names_only: bool) -> None:
             for member in members:
                 member.CRC = None
         for member in members:
-            if member.filename.endswith('/data.pkl'):
+            if member.filename.lower().endswith('/data.pkl'):  # torch minds no case
                 _check_pickle(io.BytesIO(archive.read(member)))
         # 0.3 s a gigabyte. torch does not compare checksums.
         damaged = None if names_only else archive.testzip()

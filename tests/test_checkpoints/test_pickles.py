@@ -83,6 +83,14 @@ def rewritten(path: Path, kind: int) -> Path:
     return out
 
 
+def test_a_name_in_capitals_is_looked_at_as_well(tmp_path):
+    torch.save(dict(a=Reduced(bytearray, 12 << 30)), tmp_path / 'x.pth')
+    content = (tmp_path / 'x.pth').read_bytes()
+    (tmp_path / 'x.pth').write_bytes(content.replace(b'/data.pkl', b'/DATA.PKL'))
+    with pytest.raises(InputError, match=r'builtin.*\.bytearray is not allowed'):
+        read_checkpoint(tmp_path / 'x.pth')
+
+
 @pytest.fixture
 def saved(tmp_path) -> Path:
     path = tmp_path / 'weights.pth'

@@ -136,7 +136,7 @@ def test_what_a_header_promises_is_bounded(tmp_path, encode):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / 'x.png')
-    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*: it is no file'):
+    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*: there is no such file'):
         LoadImage()(dict(img_path=tmp_path / 'x.png'))
 
 
