@@ -153,7 +153,7 @@ def script_of(command: Command) -> tuple[Path | None, list[str]]:
     return None, words
 
 
-class Parsed(Exception):  # noqa: N818
+class Parsed(BaseException):
     """Raised in the place of what a script does after it has read its arguments."""
 
 
