@@ -11,6 +11,7 @@ from ..datasets.samplers import ResumableSampler
 from ..errors import InputError, closest
 from ..locks import Lock
 from ..registry import LOOPS
+from .curriculum_hook import run_seed
 
 
 @LOOPS.register_module()
@@ -27,8 +28,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
                 _check_count(f'train_cfg.{name}', settings[name])
         if isinstance(dataloader, dict):
             _check_loader(dataloader)
-            per_rank = runner._randomness_cfg.get('diff_rank_seed', False)
-            dataloader = runner.build_dataloader(dataloader, runner.seed, per_rank)
+            dataloader = runner.build_dataloader(dataloader, runner.seed)
         # MMEngine's constructor starts to read what it is given: from the first draw, and with
         # workers that would live as long as the run. Here it is given a loader without workers.
         super().__init__(runner, DataLoader(dataloader.dataset), **settings)
@@ -49,7 +49,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         # The seed may come from the checkpoint, which is read after the data loader is built.
-        loader.sampler.seed = runner.seed
+        loader.sampler.seed = run_seed(runner)
         loader.sampler.start = self._iter * loader.batch_size * get_world_size()
         batches = iter(loader)
         while self._iter < self._max_iters and not self.stop_training:

@@ -11,7 +11,9 @@ import torch
 import torch.distributed as dist
 
 from mmagic_cm.checkpoints import read_checkpoint
-from mmagic_cm.models import DataPreprocessor
+from mmagic_cm.datasets import DigitsDataset
+from mmagic_cm.diffusion.noise import seeded_globals
+from mmagic_cm.models import DataPreprocessor, consistency_model
 from mmagic_cm.models.consistency_model import TrainingProgress
 from mmagic_cm.models.objective import Objective
 
@@ -100,6 +102,59 @@ def test_two_processes_equal_one_with_the_whole_batch(trainer, monkeypatch, tmp_
 
     run_ranks(2, train, tmp_path / 'meeting')
     assert_same_end(tmp_path / 'one', tmp_path / 'two')
+
+
+def record_draws(monkeypatch) -> dict[str, list]:
+    """What a run draws: ``noise``, ``sigmas``, seeds of the ``masks``, and ``data`` (image, key)."""
+    seen = dict(noise=[], sigmas=[], masks=[], data=[])
+    draw, prepare = Objective.draw, DigitsDataset.prepare_data
+
+    def noting(*args, **settings):
+        drawn = draw(*args, **settings)
+        for name, tensor in drawn.items():
+            seen[name] += tensor
+        return drawn
+
+    def noting_masks(seed, device):
+        seen['masks'].append(seed)
+        return seeded_globals(seed, device)
+
+    def noting_data(self, key):
+        seen['data'].append(key)
+        return prepare(self, key)
+
+    monkeypatch.setattr(Objective, 'draw', noting)
+    monkeypatch.setattr(consistency_model, 'seeded_globals', noting_masks)
+    monkeypatch.setattr(DigitsDataset, 'prepare_data', noting_data)
+    return seen
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+@pytest.mark.parametrize('per_rank', [False, True])
+def test_two_processes_draw_nothing_twice(trainer, monkeypatch, tmp_path, per_rank):
+    def train(rank):
+        seen = record_draws(monkeypatch)
+        options = dict(
+            max_iters=3,
+            launcher='pytorch',
+            model_wrapper_cfg__device_ids=None,
+            model__denoiser__network__dropout=0.1,
+            randomness=dict(seed=5, diff_rank_seed=per_rank),
+        )
+        trainer('edm', **options).train()
+        torch.save(seen, tmp_path / f'{rank}.pt')
+
+    run_ranks(2, train, tmp_path / 'meeting')
+    first, second = (torch.load(tmp_path / f'{rank}.pt') for rank in range(2))
+    # The ranks take turns in one shuffled epoch.
+    assert [key for pair in zip(first['data'], second['data'], strict=True) for _, key in pair] == [
+        (5, k) for k in range(2 * 3 * BATCH)
+    ]
+    assert len({image for image, _ in first['data'] + second['data']}) == 2 * 3 * BATCH
+    assert len({*first['masks'], *second['masks']}) == 2 * 3
+    for name in 'noise', 'sigmas':
+        drawn = torch.stack(first[name] + second[name])
+        assert len(drawn) == len(drawn.unique(dim=0)) == 2 * 3 * BATCH
 
 
 @pytest.mark.parametrize(
