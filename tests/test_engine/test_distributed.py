@@ -105,7 +105,7 @@ def test_two_processes_equal_one_with_the_whole_batch(trainer, monkeypatch, tmp_
 
 
 def record_draws(monkeypatch) -> dict[str, list]:
-    """What a run draws: ``noise``, ``sigmas``, seeds of the ``masks``, and ``data`` (image, key)."""
+    """What a run draws: ``noise``, ``sigmas``, seeds of ``masks``, ``data`` as (image, key)."""
     seen = dict(noise=[], sigmas=[], masks=[], data=[])
     draw, prepare = Objective.draw, DigitsDataset.prepare_data
 
