@@ -46,7 +46,7 @@ def test_diverged_weights_do_not_replace_good_ones(trainer, poison, keep):
         'ct',
         poison(3),
         # No loss is read before the checkpoint.
-        default_hooks__runtime_info__interval=100,
+        default_hooks__logger__interval=100,
         default_hooks__checkpoint__interval=2,
         default_hooks__checkpoint__max_keep_ckpts=keep,
     )

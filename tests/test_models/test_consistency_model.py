@@ -154,9 +154,9 @@ def test_loss_is_the_mean_of_the_objective(objective, build_model, monkeypatch):
 
 
 def _bins(levels):
-    names = {0.1: 'loss_sigma<0.1', 1.0: 'loss_sigma<1', 10.0: 'loss_sigma<10'}
+    names = {0.1: 'loss_sigma_0-0.1', 1.0: 'loss_sigma_0.1-1', 10.0: 'loss_sigma_1-10'}
     return {
-        next((names[edge] for edge in names if level < edge), 'loss_sigma>10')
+        next((names[edge] for edge in names if level < edge), 'loss_sigma_10-inf')
         for level in levels.tolist()
     }
 
