@@ -21,6 +21,23 @@ def run_seed(runner: Runner) -> int:
     return runner.seed - get_rank() if per_rank else runner.seed
 
 
+def ends_step(runner: Runner, iterations: int) -> bool:
+    """Whether no gradients wait for an optimizer step after so many iterations of the run."""
+    accumulated = runner.optim_wrapper._accumulative_counts
+    return iterations % accumulated == 0 or iterations == runner.max_iters
+
+
+def is_due(runner: Runner, iterations: int, interval: int, begin: int = 0) -> bool:
+    """Whether it is time for what happens at every ``interval`` from ``begin`` on.
+
+    Where gradients are accumulated it waits for the end of the step: a checkpoint holds none.
+    """
+    since = iterations - begin
+    if interval <= 0 or since < 0 or not ends_step(runner, iterations):
+        return False
+    return since % interval < runner.optim_wrapper._accumulative_counts
+
+
 @HOOKS.register_module()
 class CurriculumHook(Hook):
     """Count optimizer steps for the objective; follow the online network with the target network.

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..models.objective import Objective
 from ..models.objectives import StagedObjective
 from ..registry import HOOKS
-from .checkpoint_hook import ADVICE
+from .checkpoint_hook import advice
 from .curriculum_hook import unwrapped
 from .ema import took_step
 
@@ -83,9 +83,18 @@ class TrainingInfoHook(RuntimeInfoHook):
             figures['loss_scale'] = loss_scale
         self._sums, self._counts, self._last, self._since = {}, Counter(), iterations, now
         for key, value in figures.items():
-            if not math.isfinite(value):
-                raise InputError(f'{key} is {value} at iteration {iterations}. {ADVICE}')
+            _check(runner, iterations, key, value)
             runner.message_hub.update_scalar(f'train/{key}', value)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Look at the losses since the last reading: weights may be finite and still worthless."""
+        for key, total in self._sums.items():
+            _check(runner, checkpoint['meta']['iter'], key, float(total))
+
+
+def _check(runner: Runner, iteration: int, key: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise InputError(f'{key} is {value} at iteration {iteration}. {advice(runner)}')
 
 
 def _curriculum_figures(

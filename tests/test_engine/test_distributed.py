@@ -1,6 +1,7 @@
 """Processes, accumulated batches and recomputed activations change nothing but the rounding."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from mmagic_cm.checkpoints import read_checkpoint
 from mmagic_cm.datasets import DigitsDataset
 from mmagic_cm.diffusion.noise import seeded_globals
+from mmagic_cm.errors import Stopped
 from mmagic_cm.models import DataPreprocessor, consistency_model
 from mmagic_cm.models.consistency_model import TrainingProgress
 from mmagic_cm.models.objective import Objective
@@ -102,6 +104,21 @@ def test_two_processes_equal_one_with_the_whole_batch(trainer, monkeypatch, tmp_
 
     run_ranks(2, train, tmp_path / 'meeting')
     assert_same_end(tmp_path / 'one', tmp_path / 'two')
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_signal_to_one_process_stops_all_after_the_same_step(trainer, send_signal, tmp_path):
+    def train(rank):
+        hooks = [send_signal(signal.SIGTERM, 3)] if rank == 1 else []
+        options = dict(launcher='pytorch', model_wrapper_cfg__device_ids=None)
+        with pytest.raises(Stopped) as caught:
+            trainer('edm', *hooks, optim_wrapper__accumulative_counts=2, **options).train()
+        assert caught.value.number == signal.SIGTERM
+        assert caught.value.said.startswith(f'saved {tmp_path}/run/iter_4.pth;')
+        # The other one has waited until it is written.
+        assert read_checkpoint(tmp_path / 'run/iter_4.pth')['meta']['iter'] == 4
+
+    run_ranks(2, train, tmp_path / 'meeting')
 
 
 def record_draws(monkeypatch) -> dict[str, list]:
