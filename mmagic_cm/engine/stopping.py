@@ -17,9 +17,9 @@ SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 class StopRequest:
     """A scope in which these signals interrupt nothing but are noted.
 
-    One that comes a second after the first, or later, ends the process at once. (Sooner than that
-    torchrun and timeout send the same one twice.) What the process ignores, as with nohup, it goes
-    on ignoring.
+    One that comes a second after the first, or later, ends the process at once. (Sooner than that,
+    torchrun and timeout send the same one twice.) What the process ignores, as under nohup, it
+    goes on ignoring. In a distributed run all processes enter together.
     """
 
     def __enter__(self) -> 'StopRequest':
@@ -45,10 +45,10 @@ class StopRequest:
                 raise Stopped(number)
             return
         self._number, self._since = number, time.monotonic()
-        # The data loader's workers inherit this handler, and live on after a Ctrl-C. Where a
-        # scheduler's SIGTERM has ended them, torch would interrupt the step.
+        # The data loader's workers inherit this handler, and live on after a Ctrl-C. A scheduler's
+        # SIGTERM ends them; torch is not to interrupt the step for it.
         if os.getpid() == self._process:
-            self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
             if is_main_process():
                 name = signal.Signals(number).name
                 os.write(2, f'{name}: a checkpoint follows; again to end at once.\n'.encode())
