@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP while a model trains: noted, and answered where a step has ended."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -51,7 +52,9 @@ class StopRequest:
             self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
             if is_main_process():
                 name = signal.Signals(number).name
-                os.write(2, f'{name}: a checkpoint follows; again to end at once.\n'.encode())
+                # After a SIGHUP the terminal is gone.
+                with contextlib.suppress(OSError):
+                    os.write(2, f'\n{name}: a checkpoint follows; again to end at once.\n'.encode())
 
     def agreed(self) -> int:
         """The signal that one of the processes has got, or 0; all of them ask at the same time."""

@@ -159,7 +159,7 @@ def test_twenty_kills_leave_no_trace(trainer, tmp_path, equal):
 
 def test_equality_is_not_trivial(trainer, equal):
     ends = []
-    for steps in 2, 4:
+    for steps in 6, 12:
         runner = trainer('ct', work_dir=f'{steps}', **OPTIONS | dict(max_iters=steps))
         runner.train()
         ends.append(runner.model.state_dict())

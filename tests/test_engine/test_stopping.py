@@ -31,11 +31,21 @@ def test_a_signal_interrupts_nothing_and_is_noted(number, capfd):
         assert request.agreed() == 0
         send(number)
         assert request.agreed() == number
-    assert capfd.readouterr().err.startswith(f'{number.name}: ')
+    assert capfd.readouterr().err.startswith(f'\n{number.name}: ')
     # Afterwards signals do what they did.
     assert {signal.getsignal(known) for known in SIGNALS} == {signal.default_int_handler}
     with pytest.raises(KeyboardInterrupt):
         send(number)
+
+
+def test_a_terminal_that_is_gone_ends_nothing(monkeypatch):
+    def fail(descriptor, text):
+        raise OSError(5, 'Input/output error')
+
+    monkeypatch.setattr(stopping.os, 'write', fail)
+    with StopRequest() as request:
+        send(signal.SIGHUP)
+        assert request.agreed() == signal.SIGHUP
 
 
 def test_a_second_signal_ends_at_once_unless_it_is_the_same_request(monkeypatch):
