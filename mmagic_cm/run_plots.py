@@ -15,7 +15,7 @@ from .images import decode_image, writing
 # Title, names of the figures in the log, and whether the axis is logarithmic.
 PANELS = [
     ('loss', r'loss', True),
-    ('loss by noise level', r'loss_sigma[<>].*', True),
+    ('loss by noise level', r'loss_sigma_.*', True),
     ('learning rate', r'lr', False),
     ('number of scales N', r'num_scales', False),
     ('target EMA', r'target_ema', False),
@@ -105,7 +105,7 @@ def draw_panel(axes: Axes, pattern: str, logarithmic: bool, logs: dict[str, dict
             Line2D([], [], color='black', linestyle=STYLES[i % len(STYLES)])
             for i in range(len(levels))
         ]
-        names = [name.replace('loss_sigma', r'$\sigma$ ') for name in levels]
+        names = [name.replace('loss_sigma_', r'$\sigma$ ') for name in levels]
         axes.legend(handles, names, fontsize='small')
     axes.set_xlabel('iteration')
     axes.grid(alpha=0.3)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmagic_cm.run_plots import MAX_GRIDS, draw_runs, find_grids, is_run, read_log
 
-LEVELS = ['loss_sigma<0.1', 'loss_sigma<1', 'loss_sigma<10', 'loss_sigma>10']
+LEVELS = ['loss_sigma_0-0.1', 'loss_sigma_0.1-1', 'loss_sigma_1-10', 'loss_sigma_10-inf']
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ custom_imports = dict(imports=['mmagic_cm'], allow_failed_imports=False)
 
 log_interval = 50
 default_hooks = dict(
-    runtime_info=dict(type='TrainingInfoHook', interval=log_interval),
+    runtime_info=dict(type='TrainingInfoHook'),
     run_summary=dict(type='RunSummaryHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=log_interval, log_metric_by_epoch=False),

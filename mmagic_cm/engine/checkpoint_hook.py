@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ from mmengine.runner import Runner
 from ..errors import InputError, closest
 from ..images import writing
 from ..registry import HOOKS
-from .curriculum_hook import unwrapped
+from .curriculum_hook import is_due
 
-ADVICE = 'The last good checkpoint is kept: lower the learning rate, or clip gradients.'
 _UNFINISHED = '.unfinished'
 
 
@@ -54,13 +54,18 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     Files are written under another name and renamed; what ``max_keep_ckpts`` has to go goes when
     the new checkpoint is in place and ``last_checkpoint`` names it (MMEngine removes first and
-    writes then). Weights that are not finite are refused before anything is touched. Arguments:
-    those of MMEngine's hook.
+    writes then). It saves where an optimizer step ends. A checkpoint with anything in it that is
+    not finite is refused before any file is touched. Arguments: those of MMEngine's hook.
 
     Raises:
         InputError: An argument that the hook does not take. (MMEngine's hands it on, and meets it
             at the first save.)
+
+    Attributes:
+        saved: The last checkpoint of the run, once there is one.
     """
+
+    saved: str | None = None
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -69,9 +74,19 @@ class CheckpointHook(MMEngineCheckpointHook):
             known = inspect.signature(MMEngineCheckpointHook).parameters.keys() - {'kwargs'}
             raise InputError(f'CheckpointHook takes no {name!r}.{closest(name, known)}')
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse to resume from what was saved without the optimizer, such as the best one."""
+        if runner._resume and 'optimizer' not in checkpoint:
+            raise InputError(
+                'The checkpoint to resume from holds no optimizer state: take an iter_N.pth, or '
+                'start anew from its weights, as load_from.'
+            )
+
     def before_train(self, runner: Runner) -> None:
         """Choose how to write, and remove what a killed run has left unfinished."""
         super().before_train(runner)
+        if runner.iter > 0:
+            self.saved = runner.message_hub.runtime_info.get('last_ckpt')
         if self.max_keep_ckpts > 0:
             # Without a bound: for a moment there is one more than is kept.
             self.keep_ckpt_ids = deque(self.keep_ckpt_ids)
@@ -85,12 +100,20 @@ class CheckpointHook(MMEngineCheckpointHook):
             for path in folder.glob(f'*{_UNFINISHED}'):
                 path.unlink()
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        for name, tensor in unwrapped(runner).state_dict().items():
+    def every_n_train_iters(self, runner: Runner, n: int, start: int = 0) -> bool:
+        """Whether to save: see :func:`is_due`."""
+        return is_due(runner, runner.iter + 1, n, start)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse what is not finite: weights, averages, teacher, the optimizer's state."""
+        for name, tensor in _tensors(checkpoint):
             if not torch.isfinite(tensor).all():
+                iteration = checkpoint['meta']['iter']
                 raise InputError(
-                    f'{name} is no longer finite at iteration {runner.iter + 1}. {ADVICE}'
+                    f'{name} is no longer finite at iteration {iteration}. {advice(runner)}'
                 )
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         # The outdated checkpoint is still among them: a run that is killed before it removes it
         # does so when it is resumed.
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
@@ -112,6 +135,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         )
         if is_main_process():
             write_atomically(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt.encode())
+        self.saved = self.last_ckpt
         self._remove_outdated()
 
     def _remove_outdated(self) -> None:
@@ -120,3 +144,23 @@ class CheckpointHook(MMEngineCheckpointHook):
             path = self.file_backend.join_path(self.out_dir, name)
             if is_main_process() and self.file_backend.isfile(path):
                 self.file_backend.remove(path)
+
+
+def advice(runner: Runner) -> str:
+    """What to do about a run that has diverged."""
+    saved = (hook.saved for hook in runner.hooks if isinstance(hook, CheckpointHook))
+    last = next(filter(None, saved), None)
+    kept = f'The last good checkpoint is {last}' if last else 'There is no checkpoint yet'
+    return f'{kept}: lower the learning rate, or clip gradients.'
+
+
+def _tensors(state: object, name: str = '') -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of nested dicts and lists, with their names."""
+    if isinstance(state, torch.Tensor):
+        yield name, state
+    elif isinstance(state, Mapping):
+        for key, value in state.items():
+            yield from _tensors(value, f'{name}.{key}' if name else str(key))
+    elif isinstance(state, list | tuple):
+        for value in state:
+            yield from _tensors(value, name)

@@ -1,5 +1,6 @@
 """The hook that tells the model where the run is, and moves the target network."""
 
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -12,6 +13,29 @@ from .ema import took_step, update_ema
 def unwrapped(runner: Runner) -> ConsistencyModel:
     """The model inside a distributed wrapper."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def run_seed(runner: Runner) -> int:
+    """The seed that all processes share; ``randomness.diff_rank_seed`` adds the rank to theirs."""
+    per_rank = runner._randomness_cfg.get('diff_rank_seed', False)
+    return runner.seed - get_rank() if per_rank else runner.seed
+
+
+def ends_step(runner: Runner, iterations: int) -> bool:
+    """Whether no gradients wait for an optimizer step after so many iterations of the run."""
+    accumulated = runner.optim_wrapper._accumulative_counts
+    return iterations % accumulated == 0 or iterations == runner.max_iters
+
+
+def is_due(runner: Runner, iterations: int, interval: int, begin: int = 0) -> bool:
+    """Whether it is time for what happens at every ``interval`` from ``begin`` on.
+
+    Where gradients are accumulated it waits for the end of the step: a checkpoint holds none.
+    """
+    since = iterations - begin
+    if interval <= 0 or since < 0 or not ends_step(runner, iterations):
+        return False
+    return since % interval < runner.optim_wrapper._accumulative_counts
 
 
 @HOOKS.register_module()
@@ -34,7 +58,7 @@ class CurriculumHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Say where the run is."""
         unwrapped(runner).progress = TrainingProgress(
-            seed=runner.seed,
+            seed=run_seed(runner),
             iteration=runner.iter,
             step=runner.iter // self._accumulated,
             total_steps=self._total_steps,

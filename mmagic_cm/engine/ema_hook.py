@@ -18,11 +18,11 @@ class EMAHook(Hook):
 
     Args:
         rates: Such as (0.999, 0.9999).
-        evaluate: Which weights are validated: 'auto' (the longest average), a rate, or None (the
-            online network).
+        evaluate: Which weights are validated and tested: 'auto' (the longest average), a rate, or
+            None (the online network). Without training they are those of the loaded checkpoint.
 
     Attributes:
-        tracker: The averages, once training has begun.
+        tracker: The averages of a training, once it has begun.
     """
 
     def __init__(
@@ -33,17 +33,18 @@ class EMAHook(Hook):
         self.evaluate = evaluate
         self.tracker: EMATracker | None = None
         self._loaded: dict | None = None
-        self._validation = ExitStack()
+        self._judging = ExitStack()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the averages of the file until the run begins."""
-        self._loaded = checkpoint.get('emas')
+        """Keep the averages of the file until the run begins, or is judged without training."""
+        self._loaded = checkpoint.get('emas', {})
+        self.tracker = None
 
     def before_train(self, runner: Runner) -> None:
         """Start from the online network, or from the checkpoint of a resumed run."""
         self.tracker = EMATracker(unwrapped(runner).denoiser, self.rates)
         if runner.iter > 0:
-            if self._loaded is None:
+            if not self._loaded:
                 raise InputError('The checkpoint to resume from holds no EMAs.')
             self.tracker.load_state_dict(self._loaded)
         self._loaded = None
@@ -72,12 +73,30 @@ class EMAHook(Hook):
             yield
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Validate these weights."""
-        self._validation.enter_context(self.applied(self.evaluate))
+        """Judge these weights."""
+        if self._loaded is not None and self.evaluate is not None:
+            self._judge_loaded(runner)
+        else:
+            self._judging.enter_context(self.applied(self.evaluate))
+
+    before_test_epoch = before_val_epoch
+
+    def _judge_loaded(self, runner: Runner) -> None:
+        if self.evaluate == 'auto' and not self._loaded:
+            runner.logger.info('The checkpoint has no EMAs: its only weights are judged.')
+            return
+        # The file's longest: it may have other rates than this hook.
+        rate = max(map(float, self._loaded)) if self.evaluate == 'auto' else self.evaluate
+        tracker = EMATracker(unwrapped(runner).denoiser, (rate,))
+        tracker.load_state_dict(self._loaded)
+        self._judging.enter_context(tracker.applied())
+        runner.logger.info(f"The checkpoint's EMA of rate {rate} is judged.")
 
     def after_val_epoch(self, runner: Runner, metrics=None) -> None:
         """Go on with the online network, before CheckpointHook saves the best one."""
-        self._validation.close()
+        self._judging.close()
+
+    after_test_epoch = after_val_epoch
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the averages into the file."""

@@ -2,20 +2,27 @@
 
 import inspect
 from pathlib import Path
+from typing import NoReturn
 
 from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from ..datasets.samplers import ResumableSampler
-from ..errors import InputError, closest
+from ..errors import InputError, Stopped, closest
 from ..locks import Lock
 from ..registry import LOOPS
+from .curriculum_hook import ends_step, is_due, run_seed
+from .stopping import StopRequest
 
 
 @LOOPS.register_module()
 class ResumableIterLoop(IterBasedTrainLoop):
     """MMEngine's iteration-based loop, which on resuming reads none of the past batches again.
+
+    Ctrl-C, SIGTERM and SIGHUP end it after the optimizer step that is under way, with a checkpoint
+    from which the run goes on. Validation waits for the end of a step, too.
 
     Its ``train_dataloader`` takes a :class:`ResumableSampler`. Arguments: ``max_iters``,
     ``val_interval`` and the others of ``IterBasedTrainLoop``.
@@ -27,15 +34,18 @@ class ResumableIterLoop(IterBasedTrainLoop):
                 _check_count(f'train_cfg.{name}', settings[name])
         if isinstance(dataloader, dict):
             _check_loader(dataloader)
-            per_rank = runner._randomness_cfg.get('diff_rank_seed', False)
-            dataloader = runner.build_dataloader(dataloader, runner.seed, per_rank)
+            dataloader = runner.build_dataloader(dataloader, runner.seed)
         # MMEngine's constructor starts to read what it is given: from the first draw, and with
         # workers that would live as long as the run. Here it is given a loader without workers.
         super().__init__(runner, DataLoader(dataloader.dataset), **settings)
         self.dataloader = dataloader
 
     def run(self):
-        """Train to ``max_iters`` from wherever the run is, alone in the work directory."""
+        """Train to ``max_iters`` from wherever the run is, alone in the work directory.
+
+        Raises:
+            Stopped: A signal came.
+        """
         work_dir = Path(self.runner.work_dir)
         with Lock(work_dir / '.lock', work_dir):
             return self._train()
@@ -49,15 +59,18 @@ class ResumableIterLoop(IterBasedTrainLoop):
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         # The seed may come from the checkpoint, which is read after the data loader is built.
-        loader.sampler.seed = runner.seed
+        loader.sampler.seed = run_seed(runner)
         loader.sampler.start = self._iter * loader.batch_size * get_world_size()
-        batches = iter(loader)
-        while self._iter < self._max_iters and not self.stop_training:
-            runner.model.train()
-            self.run_iter(next(batches))
-            self._decide_current_val_interval()
-            if self._is_time_to_validate():
-                runner.val_loop.run()
+        with StopRequest() as request:
+            batches = iter(loader)
+            while self._iter < self._max_iters and not self.stop_training:
+                runner.model.train()
+                self.run_iter(next(batches))
+                self._decide_current_val_interval()
+                if ends_step(runner, self._iter) and request.agreed():
+                    self._stop(request)
+                if self._is_time_to_validate():
+                    runner.val_loop.run()
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
         return runner.model
@@ -65,7 +78,18 @@ class ResumableIterLoop(IterBasedTrainLoop):
     def _is_time_to_validate(self) -> bool:
         if self.runner.val_loop is None or self._iter < self.val_begin:
             return False
-        return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        return self._iter == self._max_iters or is_due(self.runner, self._iter, self.val_interval)
+
+    def _stop(self, request: StopRequest) -> NoReturn:
+        said = 'nothing is saved: the config has no CheckpointHook'
+        for hook in self.runner.hooks:
+            if isinstance(hook, CheckpointHook):
+                here = dict(epoch=self._epoch, iter=self._iter)
+                hook._save_checkpoint_with_step(self.runner, self._iter, here)
+                said = f'saved {hook.last_ckpt}; go on with --resume'
+        self.runner.call_hook('after_run')
+        # The processes that do not write wait for the one that does.
+        raise Stopped(request.agreed(), said)
 
 
 def _check_count(name: str, value: int | None) -> None:

@@ -32,13 +32,15 @@ class ProgressBarHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Start at the iteration where the run stands."""
-        self._bar = _bar(total=runner.max_iters, initial=runner.iter, desc='training', unit='it')
+        self._start = runner.iter
+        self._bar = _bar(total=runner.max_iters, initial=self._start, desc='training', unit='it')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
-        """Move the bar; the loss is the one that was last read for the log."""
+        """Move the bar; the loss is the one that was last read for the log, at first its own."""
         loss = runner.message_hub.log_scalars.get('train/loss')
-        if loss is not None:
-            self._bar.set_postfix(loss=f'{loss.current():.3g}', refresh=False)
+        if loss is not None or runner.iter == self._start:
+            loss = float(outputs['loss']) if loss is None else loss.current()
+            self._bar.set_postfix(loss=f'{loss:.3g}', refresh=False)
         self._bar.update()
 
     def after_train(self, runner: Runner) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import torch
 from mmengine.dist import get_world_size
-from mmengine.hooks import RuntimeInfoHook
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.runner import Runner
 
 from ..checkpoints import register_safe_loaders
@@ -14,26 +14,19 @@ from ..errors import InputError
 from ..models.objective import Objective
 from ..models.objectives import StagedObjective
 from ..registry import HOOKS
-from .checkpoint_hook import ADVICE
+from .checkpoint_hook import advice
 from .curriculum_hook import unwrapped
 from .ema import took_step
 
 
 @HOOKS.register_module()
 class TrainingInfoHook(RuntimeInfoHook):
-    """MMEngine's RuntimeInfoHook that reads losses from the device only when they are logged.
+    """MMEngine's RuntimeInfoHook that reads losses from the device only when LoggerHook logs them.
 
     It adds the loss by noise level, iterations per second, images seen, hours left, the
     curriculum's number of scales and target EMA, the norm of gradients that are clipped, and the
-    loss scale of float16; it stops when one of them is no longer finite. Give it the LoggerHook's
-    interval.
-
-    Args:
-        interval: Iterations between readings.
+    loss scale of float16; it stops when one of them is no longer finite.
     """
-
-    def __init__(self, interval: int = 50) -> None:
-        self.interval = interval
 
     def before_run(self, runner: Runner) -> None:
         """Before MMEngine reads a checkpoint: let it read its own, safely."""
@@ -43,6 +36,8 @@ class TrainingInfoHook(RuntimeInfoHook):
     def before_train(self, runner: Runner) -> None:
         """Start counting."""
         super().before_train(runner)
+        loggers = (hook for hook in runner.hooks if isinstance(hook, LoggerHook))
+        self._logger = next(loggers, LoggerHook())
         self._sums: dict[str, torch.Tensor] = {}
         self._counts = Counter()
         self._last = runner.iter
@@ -55,8 +50,16 @@ class TrainingInfoHook(RuntimeInfoHook):
         norm = getattr(runner.optim_wrapper, 'grad_norm', None)
         if norm is not None and took_step(runner):
             self._add('grad_norm', norm)
-        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
+        if self._is_logged(runner) or self.is_last_train_iter(runner):
             self._read(runner)
+
+    def _is_logged(self, runner: Runner) -> bool:
+        logger, iterations = self._logger, runner.iter + 1
+        if iterations % logger.interval == 0:
+            return True
+        # What LoggerHook takes for the end of an epoch: the end of the first one.
+        epoch = len(runner.train_dataloader)
+        return iterations == epoch and (not logger.ignore_last or epoch <= logger.interval)
 
     def _add(self, key: str, value: torch.Tensor) -> None:
         value = value.detach()
@@ -80,9 +83,18 @@ class TrainingInfoHook(RuntimeInfoHook):
             figures['loss_scale'] = loss_scale
         self._sums, self._counts, self._last, self._since = {}, Counter(), iterations, now
         for key, value in figures.items():
-            if not math.isfinite(value):
-                raise InputError(f'{key} is {value} at iteration {iterations}. {ADVICE}')
+            _check(runner, iterations, key, value)
             runner.message_hub.update_scalar(f'train/{key}', value)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Look at the losses since the last reading: weights may be finite and still worthless."""
+        for key, total in self._sums.items():
+            _check(runner, checkpoint['meta']['iter'], key, float(total))
+
+
+def _check(runner: Runner, iteration: int, key: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise InputError(f'{key} is {value} at iteration {iteration}. {advice(runner)}')
 
 
 def _curriculum_figures(

@@ -249,14 +249,16 @@ class ConsistencyModel(BaseModel):
         if self.progress is None:
             raise InputError("Training needs dict(type='CurriculumHook') among custom_hooks.")
         now = self.progress
-        seed = derive_seed(now.seed, get_rank(), now.iteration, 'training')
+        seed, masks = (
+            derive_seed(now.seed, get_rank(), now.iteration, use) for use in ('training', 'dropout')
+        )
         generator = torch.Generator(inputs.device).manual_seed(seed)
         when = dict(step=now.step, total_steps=now.total_steps)
         draw = self.objective.draw(inputs, **when, generator=generator)
         if self.label_dropout and labels is not None:
             labels = drop_labels(labels, self.label_dropout, generator)
-        target = self.target and partial(self._denoise_with_masks, self.target, seed)
-        online = partial(self._denoise_with_masks, self.denoiser, seed)
+        target = self.target and partial(self._denoise_with_masks, self.target, masks)
+        online = partial(self._denoise_with_masks, self.denoiser, masks)
         losses = self.objective(
             online, inputs, labels, **when, target=target, teacher=self.teacher, **draw
         )

@@ -1,5 +1,7 @@
 """The loss by noise level: where a run learns and where it does not."""
 
+import itertools
+
 import torch
 
 
@@ -11,10 +13,9 @@ class LossByNoiseLevel:
     """
 
     def __init__(self, edges: tuple[float, ...] = (0.1, 1.0, 10.0)) -> None:
-        self.names = [
-            *(f'loss_sigma<{edge:g}' for edge in edges),
-            f'loss_sigma>{edges[-1]:g}',
-        ]
+        # Letters that MLflow takes, too; in the order of their levels when sorted.
+        ends = ['0', *(f'{edge:g}' for edge in edges), 'inf']
+        self.names = [f'loss_sigma_{low}-{high}' for low, high in itertools.pairwise(ends)]
         self._bounds = edges
         self._sums: torch.Tensor | None = None
 

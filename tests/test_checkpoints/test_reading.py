@@ -30,7 +30,6 @@ def trained(tmp_path_factory) -> Path:
             'model.denoiser.network.model_channels': 8,
             'train_cfg.max_iters': 2,
             'train_dataloader.batch_size': 4,
-            'default_hooks.runtime_info.interval': 1,
             'default_hooks.logger.interval': 1,
             'custom_hooks': cfg.custom_hooks[:2],
             'work_dir': str(tmp_path_factory.mktemp('trained')),

@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import math
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,6 @@ TINY = {
     'train_dataloader.batch_size': 8,
     'train_dataloader.dataset.serialize_data': False,  # which collects garbage, for 0.2 s
     'default_hooks.logger.interval': 2,
-    'default_hooks.runtime_info.interval': 2,
     'default_hooks.run_summary.measure': False,
     'log_level': 'ERROR',
 }
@@ -142,6 +142,23 @@ class Poison(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == self.iteration:
             next(runner.model.denoiser.parameters()).data.fill_(math.nan)
+
+
+class SendSignal(Hook):
+    """Send this process a signal as an iteration begins, the first one being 1."""
+
+    def __init__(self, number: int, iteration: int) -> None:
+        self.number = number
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if batch_idx + 1 == self.iteration:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture(scope='session')
+def send_signal() -> type[SendSignal]:
+    return SendSignal
 
 
 @pytest.fixture(scope='session')

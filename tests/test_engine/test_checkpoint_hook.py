@@ -1,5 +1,7 @@
 """Checkpoints of a run that went wrong."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from mmagic_cm.checkpoints import read_checkpoint
 from mmagic_cm.engine import CheckpointHook, checkpoint_hook
+from mmagic_cm.engine.ema_hook import find_ema_hook
 from mmagic_cm.errors import InputError
 from mmagic_cm.registry import METRICS
 
@@ -40,21 +43,68 @@ class StopAt(Hook):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize('keep', [1, 2])
-def test_diverged_weights_do_not_replace_good_ones(trainer, poison, keep):
+class Spoil(Hook):
+    """Fill the tensor that ``choose(runner)`` returns, after an iteration, before it is saved."""
+
+    def __init__(self, iteration: int, choose: Callable, value: float) -> None:
+        self.iteration = iteration
+        self.choose = choose
+        self.value = value
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iteration:
+            self.choose(runner).data.fill_(self.value)
+
+
+def online(runner) -> torch.Tensor:
+    return next(runner.model.denoiser.parameters())
+
+
+def first_average(runner) -> torch.Tensor:
+    return next(iter(find_ema_hook(runner).tracker.averages[0.9].values()))
+
+
+@pytest.mark.parametrize(
+    ('objective', 'choose', 'name'),
+    [
+        ('edm', online, r'state_dict\.denoiser\.'),
+        ('ct', lambda runner: next(runner.model.target.parameters()), r'state_dict\.target\.'),
+        ('edm', first_average, r'emas\.0\.9\.network\.'),
+        ('pd', lambda runner: next(runner.model.teacher.parameters()), r'teacher\.'),
+        (
+            'edm',
+            lambda runner: next(iter(runner.optim_wrapper.optimizer.state.values()))['exp_avg_sq'],
+            r'optimizer\.state\.0\.exp_avg_sq',
+        ),
+    ],
+)
+def test_nothing_that_is_not_finite_is_saved(trainer, objective, choose, name):
     runner = trainer(
-        'ct',
-        poison(3),
-        # No loss is read before the checkpoint.
-        default_hooks__runtime_info__interval=100,
+        objective,
         default_hooks__checkpoint__interval=2,
-        default_hooks__checkpoint__max_keep_ckpts=keep,
+        default_hooks__checkpoint__max_keep_ckpts=1,
     )
-    with pytest.raises(InputError, match=r'^denoiser\..* no longer finite at iteration 4\. '):
+    runner.register_hook(Spoil(4, choose, math.inf), priority='BELOW_NORMAL')
+    with pytest.raises(InputError, match=rf'^{name}.* no longer finite at iteration 4\. '):
         runner.train()
     assert [path.name for path in Path(runner.work_dir).glob('*.pth')] == ['iter_2.pth']
     latest = find_latest_checkpoint(runner.work_dir)
     assert read_checkpoint(latest)['meta']['iter'] == 2
+
+
+def test_finite_weights_are_not_saved_if_their_losses_are_not(trainer):
+    runner = trainer(
+        'edm',
+        Spoil(3, online, 1e6),
+        optim_wrapper__type='MixedPrecisionOptimWrapper',
+        optim_wrapper__dtype='float16',
+        default_hooks__logger__interval=100,
+        default_hooks__checkpoint__interval=2,
+        default_hooks__checkpoint__max_keep_ckpts=1,
+    )
+    with pytest.raises(InputError, match=r'loss is nan at iteration 4\. .*/iter_2\.pth: '):
+        runner.train()
+    assert [path.name for path in Path(runner.work_dir).glob('*.pth')] == ['iter_2.pth']
 
 
 def test_configs_name_our_hook_and_its_settings_hold(trainer):

@@ -1,6 +1,7 @@
 """Processes, accumulated batches and recomputed activations change nothing but the rounding."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,7 +12,10 @@ import torch
 import torch.distributed as dist
 
 from mmagic_cm.checkpoints import read_checkpoint
-from mmagic_cm.models import DataPreprocessor
+from mmagic_cm.datasets import DigitsDataset
+from mmagic_cm.diffusion.noise import seeded_globals
+from mmagic_cm.errors import Stopped
+from mmagic_cm.models import DataPreprocessor, consistency_model
 from mmagic_cm.models.consistency_model import TrainingProgress
 from mmagic_cm.models.objective import Objective
 
@@ -100,6 +104,74 @@ def test_two_processes_equal_one_with_the_whole_batch(trainer, monkeypatch, tmp_
 
     run_ranks(2, train, tmp_path / 'meeting')
     assert_same_end(tmp_path / 'one', tmp_path / 'two')
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_signal_to_one_process_stops_all_after_the_same_step(trainer, send_signal, tmp_path):
+    def train(rank):
+        hooks = [send_signal(signal.SIGTERM, 3)] if rank == 1 else []
+        options = dict(launcher='pytorch', model_wrapper_cfg__device_ids=None)
+        with pytest.raises(Stopped) as caught:
+            trainer('edm', *hooks, optim_wrapper__accumulative_counts=2, **options).train()
+        assert caught.value.number == signal.SIGTERM
+        assert caught.value.said.startswith(f'saved {tmp_path}/run/iter_4.pth;')
+        # The other one has waited until it is written.
+        assert read_checkpoint(tmp_path / 'run/iter_4.pth')['meta']['iter'] == 4
+
+    run_ranks(2, train, tmp_path / 'meeting')
+
+
+def record_draws(monkeypatch) -> dict[str, list]:
+    """What a run draws: ``noise``, ``sigmas``, seeds of ``masks``, ``data`` as (image, key)."""
+    seen = dict(noise=[], sigmas=[], masks=[], data=[])
+    draw, prepare = Objective.draw, DigitsDataset.prepare_data
+
+    def noting(*args, **settings):
+        drawn = draw(*args, **settings)
+        for name, tensor in drawn.items():
+            seen[name] += tensor
+        return drawn
+
+    def noting_masks(seed, device):
+        seen['masks'].append(seed)
+        return seeded_globals(seed, device)
+
+    def noting_data(self, key):
+        seen['data'].append(key)
+        return prepare(self, key)
+
+    monkeypatch.setattr(Objective, 'draw', noting)
+    monkeypatch.setattr(consistency_model, 'seeded_globals', noting_masks)
+    monkeypatch.setattr(DigitsDataset, 'prepare_data', noting_data)
+    return seen
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+@pytest.mark.parametrize('per_rank', [False, True])
+def test_two_processes_draw_nothing_twice(trainer, monkeypatch, tmp_path, per_rank):
+    def train(rank):
+        seen = record_draws(monkeypatch)
+        options = dict(
+            max_iters=3,
+            launcher='pytorch',
+            model_wrapper_cfg__device_ids=None,
+            model__denoiser__network__dropout=0.1,
+            randomness=dict(seed=5, diff_rank_seed=per_rank),
+        )
+        trainer('edm', **options).train()
+        torch.save(seen, tmp_path / f'{rank}.pt')
+
+    run_ranks(2, train, tmp_path / 'meeting')
+    first, second = (torch.load(tmp_path / f'{rank}.pt') for rank in range(2))
+    # The ranks take turns in one shuffled epoch.
+    assert [key for pair in zip(first['data'], second['data'], strict=True) for _, key in pair] == [
+        (5, k) for k in range(2 * 3 * BATCH)
+    ]
+    assert len({image for image, _ in first['data'] + second['data']}) == 2 * 3 * BATCH
+    assert len({*first['masks'], *second['masks']}) == 2 * 3
+    for name in 'noise', 'sigmas':
+        drawn = torch.stack(first[name] + second[name])
+        assert len(drawn) == len(drawn.unique(dim=0)) == 2 * 3 * BATCH
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,11 @@ from mmagic_cm.registry import METRICS
 RATES = (0.5, 0.9)  # of the trainer's EMAHook
 
 
+def ema_hook(runner) -> EMAHook:
+    [hook] = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return hook
+
+
 @pytest.mark.parametrize('accumulate', [1, 2])
 def test_averages_take_each_optimizer_step_once(trainer, after_each, snapshot, accumulate):
     watch = after_each(lambda runner, *_: snapshot(runner.model.denoiser))
@@ -36,8 +41,7 @@ def test_averages_start_from_what_load_from_loaded(trainer, at_start, snapshot, 
     trained = snapshot(first.model.denoiser)
 
     def averages(runner):
-        [hook] = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
-        return copy.deepcopy(list(hook.tracker.averages.values()))
+        return copy.deepcopy(list(ema_hook(runner).tracker.averages.values()))
 
     # Not from the file's own averages: those belong to the run before.
     watch = at_start(averages)
@@ -82,28 +86,29 @@ def spy(monkeypatch):
     return WeightSpy
 
 
+LOADER = dict(
+    batch_size=16,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(type='DigitsDataset', split='test', indices=20, pipeline=[dict(type='PackImage')]),
+)
+VALIDATION = dict(
+    model__sampler=dict(_delete_=True, type='OnestepSampler'),
+    val_dataloader=LOADER,
+    val_evaluator=dict(type='WeightSpy'),
+    val_cfg=dict(type='ValLoop'),
+)
+TEST = {name.replace('val_', 'test_'): value for name, value in VALIDATION.items()}
+TEST['test_cfg'] = dict(type='TestLoop')
+
+
 @pytest.mark.parametrize('evaluate', ['auto', 0.9, 0.5, None])
 def test_which_weights_are_validated(evaluate, trainer, after_each, equal, snapshot, spy):
     online = after_each(lambda runner, *_: snapshot(runner.model.denoiser))
-    loader = dict(
-        batch_size=16,
-        num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='default_collate'),
-        dataset=dict(type='DigitsDataset', split='test', pipeline=[dict(type='PackImage')]),
-    )
-    runner = trainer(
-        'ict',
-        online,
-        max_iters=4,
-        train_cfg__val_interval=2,
-        model__sampler=dict(_delete_=True, type='OnestepSampler'),
-        val_dataloader=dict(loader, dataset=dict(loader['dataset'], indices=20)),
-        val_evaluator=dict(type='WeightSpy'),
-        val_cfg=dict(type='ValLoop'),
-    )
+    runner = trainer('ict', online, max_iters=4, train_cfg__val_interval=2, **VALIDATION)
     spy.model = runner.model
-    (hook,) = (hook for hook in runner.hooks if isinstance(hook, EMAHook))
+    hook = ema_hook(runner)
     hook.evaluate = evaluate
     runner.train()
     assert len(spy.seen) == 2
@@ -115,6 +120,54 @@ def test_which_weights_are_validated(evaluate, trainer, after_each, equal, snaps
     assert equal(snapshot(runner.model.denoiser), online.seen[-1])
 
 
+@pytest.fixture
+def trained(trainer) -> Path:
+    """A checkpoint of two iterations, with averages of rates 0.5 and 0.9."""
+    runner = trainer('ict', work_dir='first', max_iters=2)
+    runner.train()
+    return Path(runner.work_dir) / 'iter_2.pth'
+
+
+@pytest.mark.parametrize(
+    ('judge', 'rates', 'evaluate', 'judged'),
+    [
+        ('test', (0.5, 0.9), 'auto', '0.9'),
+        ('val', (0.5, 0.9), 0.5, '0.5'),
+        ('test', (0.5, 0.9), None, None),
+        ('val', (0.999,), 'auto', '0.9'),  # of the file
+    ],
+)
+def test_without_training_the_averages_of_the_checkpoint_are_judged(
+    judge, rates, evaluate, judged, trained, trainer, equal, snapshot, spy
+):
+    options = TEST if judge == 'test' else VALIDATION
+    hook = dict(type='EMAHook', rates=rates, evaluate=evaluate)
+    runner = trainer('ict', load_from=str(trained), custom_hooks__1=hook, **options)
+    spy.model = runner.model
+    for _ in range(2):
+        getattr(runner, judge)()
+    saved = read_checkpoint(trained)
+    online = {key: saved['state_dict'][f'denoiser.{key}'] for key in saved['emas']['0.9']}
+    expected = online if judged is None else dict(saved['emas'][judged])
+    assert equal(spy.seen, [expected, expected])
+    # And afterwards the online network is back.
+    assert equal(snapshot(runner.model.denoiser), online)
+
+
+def test_a_checkpoint_of_plain_weights_is_judged_as_it_is(
+    trained, trainer, equal, snapshot, spy, tmp_path
+):
+    weights = read_checkpoint(trained)['state_dict']
+    torch.save(weights, tmp_path / 'plain.pth')
+    runner = trainer('ict', load_from=str(tmp_path / 'plain.pth'), **TEST)
+    spy.model = runner.model
+    runner.test()
+    assert equal(spy.seen, [snapshot(runner.model.denoiser)])
+    ema_hook(runner).evaluate = 0.9
+    with pytest.raises(InputError, match=r'no EMA of rate 0\.9; it has: none'):
+        runner.test()
+
+
 def test_evaluate_names_one_of_the_rates():
     with pytest.raises(InputError, match=r'no EMA of rate 0\.99: EMAHook keeps'):
         EMAHook(rates=(0.9, 0.999), evaluate=0.99)
@@ -123,7 +176,7 @@ def test_evaluate_names_one_of_the_rates():
 def test_the_best_checkpoint_holds_the_online_network(trainer, equal):
     """CheckpointHook saves it after validation, when the average must be out again."""
     runner = trainer('ict', max_iters=2)
-    (hook,) = (hook for hook in runner.hooks if isinstance(hook, EMAHook))
+    hook = ema_hook(runner)
     runner.train()
     online = {k: v.clone() for k, v in runner.model.denoiser.state_dict().items()}
     hook.before_val_epoch(runner)

@@ -85,12 +85,22 @@ def test_another_sampler_is_refused(trainer):
 
 
 @pytest.mark.parametrize(
-    ('begin', 'interval', 'expected'), [(1, 2, [2, 4, 5]), (3, 2, [4, 5]), (1, 100, [5])]
+    ('begin', 'interval', 'accumulated', 'expected'),
+    [
+        (1, 2, 1, [2, 4, 5]),
+        (3, 2, 1, [4, 5]),
+        (1, 100, 1, [5]),
+        # When a step ends, as checkpoints: the best one is saved then.
+        (1, 3, 2, [4, 5]),
+    ],
 )
-def test_validation_at_its_interval_and_at_the_end(trainer, begin, interval, expected, read_log):
+def test_validation_at_its_interval_and_at_the_end(
+    trainer, begin, interval, accumulated, expected, read_log
+):
     runner = trainer(
         'edm',
         max_iters=5,
+        optim_wrapper__accumulative_counts=accumulated,
         train_cfg__val_begin=begin,
         train_cfg__val_interval=interval,
         model__sampler=dict(type='OnestepSampler', _delete_=True),

@@ -1,5 +1,6 @@
 """Stopped and resumed equals never stopped, to the last bit, without reading a past batch again."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from mmengine.hooks import Hook
 
 from mmagic_cm.checkpoints import read_checkpoint
 from mmagic_cm.datasets import DigitsDataset
-from mmagic_cm.errors import InputError
+from mmagic_cm.errors import InputError, Stopped
 
 STEPS, STOP, BATCH = 8, 3, 8
 FLIP = [dict(type='RandomFlip'), dict(type='PackImage')]
@@ -116,6 +117,50 @@ def test_auto_resumes_after_an_interruption(trainer, after_each, equal):
     assert equal(lasting(f'{resumed.work_dir}/iter_8.pth'), expected)
 
 
+ACCUMULATING = dict(
+    optim_wrapper__type='MixedPrecisionOptimWrapper',
+    optim_wrapper__dtype='bfloat16',
+    optim_wrapper__accumulative_counts=3,
+    default_hooks__checkpoint__interval=2,
+    default_hooks__checkpoint__max_keep_ckpts=-1,
+)
+
+
+@pytest.fixture
+def accumulated(trainer) -> Path:
+    """The folder of a run of three steps, of 3, 3 and 2 batches."""
+    run = trainer('ct', work_dir='whole', **ACCUMULATING)
+    run.train()
+    return Path(run.work_dir)
+
+
+def test_checkpoints_wait_for_the_end_of_a_step(trainer, equal, accumulated):
+    assert {path.name for path in accumulated.glob('*.pth')} == {f'iter_{n}.pth' for n in (3, 6, 8)}
+    for begin in 3, 6:
+        options = dict(resume=True, load_from=f'{accumulated}/iter_{begin}.pth')
+        resumed = trainer('ct', work_dir=f'from_{begin}', **options, **ACCUMULATING)
+        resumed.train()
+        last = [lasting(Path(folder) / 'iter_8.pth') for folder in (accumulated, resumed.work_dir)]
+        assert equal(*last)
+
+
+def test_a_signal_waits_for_the_end_of_a_step(trainer, equal, accumulated, send_signal):
+    options = ACCUMULATING | dict(work_dir='stopped', default_hooks__checkpoint__interval=100)
+    with pytest.raises(Stopped, match=r'saved .*/iter_6\.pth') as caught:
+        trainer('ct', send_signal(signal.SIGTERM, 5), **options).train()
+    assert caught.value.number == signal.SIGTERM
+    resumed = trainer('ct', resume=True, **options)
+    resumed.train()
+    last = [lasting(Path(folder) / 'iter_8.pth') for folder in (accumulated, resumed.work_dir)]
+    assert equal(*last)
+
+
+def test_a_stop_without_a_checkpoint_hook_says_so(trainer, send_signal):
+    hook = send_signal(signal.SIGTERM, 1)
+    with pytest.raises(Stopped, match='nothing is saved'):
+        trainer('edm', hook, default_hooks__checkpoint=None).train()
+
+
 def test_auto_starts_where_there_is_nothing_to_resume(trainer):
     runner = trainer('ict', resume=True, max_iters=2)
     runner.train()
@@ -175,6 +220,17 @@ def test_grids_do_not_disturb_training(trainer, equal):
         runner.train()
         ends.append(lasting(f'{runner.work_dir}/iter_3.pth'))
     assert equal(*ends)
+
+
+def test_weights_without_the_optimizers_state_are_not_resumed(trainer):
+    """Such as those of the best checkpoint, which MMEngine saves so."""
+    options = dict(max_iters=1, default_hooks__checkpoint__save_optimizer=False)
+    first = trainer('ict', work_dir='first', **options)
+    first.train()
+    options = dict(load_from=f'{first.work_dir}/iter_1.pth')
+    with pytest.raises(InputError, match='no optimizer state'):
+        trainer('ict', resume=True, **options).train()
+    trainer('ict', max_iters=1, **options).train()
 
 
 @pytest.mark.parametrize(

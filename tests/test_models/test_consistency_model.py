@@ -8,6 +8,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from mmagic_cm.diffusion.noise import seeded_globals
 from mmagic_cm.diffusion.samplers import HeunSampler
 from mmagic_cm.errors import InputError
 from mmagic_cm.images import to_unit_range
@@ -153,9 +154,9 @@ def test_loss_is_the_mean_of_the_objective(objective, build_model, monkeypatch):
 
 
 def _bins(levels):
-    names = {0.1: 'loss_sigma<0.1', 1.0: 'loss_sigma<1', 10.0: 'loss_sigma<10'}
+    names = {0.1: 'loss_sigma_0-0.1', 1.0: 'loss_sigma_0.1-1', 10.0: 'loss_sigma_1-10'}
     return {
-        next((names[edge] for edge in names if level < edge), 'loss_sigma>10')
+        next((names[edge] for edge in names if level < edge), 'loss_sigma_10-inf')
         for level in levels.tolist()
     }
 
@@ -190,6 +191,7 @@ class MaskSpy:
     networks = ()
 
     def draw(self, x0, step, total_steps, generator=None):
+        self.seed = generator.initial_seed()
         return dict(sigmas=torch.ones(len(x0)))
 
     def noise_levels(self, draw, step, total_steps):
@@ -206,10 +208,13 @@ def test_online_and_target_share_the_dropout_masks(build_model):
     assert loss(model, iteration=0) == 0
     masked = model.objective.online
     assert torch.equal(torch.get_rng_state(), state)
+    x0, sigma = to_unit_range(IMAGES), torch.ones(4)
+    # They are not made of the numbers that the noise is made of.
+    with seeded_globals(model.objective.seed, x0.device):
+        assert not torch.equal(model.denoiser(x0, sigma, LABELS), masked)
     # The control: there are masks, they change from step to step, and unseeded ones differ.
     loss(model, iteration=1)
     assert not torch.equal(model.objective.online, masked)
-    x0, sigma = to_unit_range(IMAGES), torch.ones(4)
     assert not torch.equal(model.denoiser(x0, sigma, LABELS), model.target(x0, sigma, LABELS))
 
 

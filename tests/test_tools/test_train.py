@@ -25,7 +25,6 @@ TINY = {
     'train_dataloader.batch_size': 8,
     'train_dataloader.dataset.serialize_data': False,
     'default_hooks.logger.interval': 5,
-    'default_hooks.runtime_info.interval': 5,
     'custom_hooks.2.num_columns': 1,
     'log_level': 'ERROR',
 }

@@ -33,7 +33,6 @@ SMALL = {
     'train_dataloader.num_workers': 1,
     'train_cfg.max_iters': 2,
     'default_hooks.logger.interval': 1,
-    'default_hooks.runtime_info.interval': 1,
     'log_level': 'ERROR',
 }
 SIDE = 16

@@ -17,7 +17,6 @@ TINY = {
     'model.denoiser.network.model_channels': 8,
     'train_dataloader.batch_size': 8,
     'default_hooks.logger.interval': 5,
-    'default_hooks.runtime_info.interval': 5,
     'custom_hooks.2.num_columns': 1,
     'log_level': 'ERROR',
 }
