@@ -8,7 +8,7 @@ from .lsun import LSUN, LMDBImages
 from .sample_numbers import SampleNumbers
 from .samplers import ResumableSampler
 from .settings import fill_num_classes, merge_options
-from .transforms import BadImageError, CenterCrop, LoadImage, PackImage, RandomFlip
+from .transforms import BadImageError, CenterCrop, LoadImage, PackImage, RandomFlip, collate
 
 __all__ = [
     'CIFAR10',
@@ -25,6 +25,7 @@ __all__ = [
     'RandomFlip',
     'ResumableSampler',
     'SampleNumbers',
+    'collate',
     'fill_num_classes',
     'merge_options',
 ]
