@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine import DefaultScope
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from PIL import Image
 
 from mmagic_cm.apis import generate, init_model
@@ -299,6 +301,49 @@ def test_our_api_works_after_mmagic(editor, folder):
     )
     assert images.shape == (3, 8, 8, 3)
     assert labels.tolist() == [1, 2, 3]
+
+
+def test_metrics_of_mmagic_on_its_data(mmagic, tmp_path, fill):
+    for i in range(8):
+        path = tmp_path / 'data' / str(i % 2) / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    network = dict(type='ADMUNet', image_size=16, model_channels=32, num_res_blocks=1)
+    network |= dict(channel_mult=(1,), attention_resolutions=(), num_classes=2)
+    denoiser = dict(type='KarrasDenoiser', parameterization='consistency', network=network)
+    figures = {}
+
+    class Reader(Hook):
+        def after_test_epoch(self, runner, metrics=None):
+            figures.update(metrics)
+
+    runner = Runner(
+        model=dict(type='ConsistencyModel', _scope_='mmagic_cm', denoiser=denoiser),
+        work_dir=str(tmp_path),
+        test_dataloader=dict(
+            batch_size=4,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dict(
+                type='BasicConditionalDataset',
+                data_root=str(tmp_path / 'data'),
+                pipeline=[dict(type='LoadImageFromFile', key='gt'), dict(type='PackInputs')],
+            ),
+        ),
+        test_cfg=dict(type='MultiTestLoop'),
+        test_evaluator=[
+            dict(type='SWD', fake_nums=8, image_shape=(3, 16, 16), prefix='swd'),
+            dict(type='MS_SSIM', fake_nums=8, prefix='ms-ssim'),
+        ],
+        custom_hooks=[Reader()],
+        default_scope='mmagic',
+        log_level='ERROR',
+    )
+    fill(runner.model.denoiser.network)
+    runner.test()
+    assert figures['swd/avg'] > 0
+    assert 0 <= figures['ms-ssim/avg'] <= 1
 
 
 def test_registering_again_changes_nothing(mmagic):
