@@ -14,16 +14,21 @@ from mmengine import DictAction
 
 from mmagic_cm.command_line import Parser
 from mmagic_cm.errors import InputError, closest, run_cli
-from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic
+from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic, settings
 
 
 def parse_args() -> Namespace:
     """Upstream's flags; its ``print_*`` ones ask for no model."""
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('--model-name', default='consistency_models')
-    parser.add_argument('--model-setting', type=int, help="index in MMagic's metafile of the model")
+    ours = ', '.join(f'{number} = {entry["Name"]}' for number, entry in enumerate(settings()))
+    parser.add_argument(
+        '--model-setting',
+        type=lambda text: int(text) if text.isdigit() else text,
+        help=f"index in MMagic's metafile of the model; of consistency_models, also a name: {ours}",
+    )
     parser.add_argument('--config-name', help="name in MMagic's metafile of the model")
-    parser.add_argument('--model-config', help='config file or released name')
+    parser.add_argument('--model-config', help='config file or its name')
     parser.add_argument('--model-ckpt', help="checkpoint file or folder; default: the config's own")
     parser.add_argument('--img', help='picture to edit, with --extra-parameters task=inpainting')
     parser.add_argument('--video', help='input video (models of MMagic)')

@@ -7,5 +7,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 __version__ = version('mmagic-cm')
 
 # mmengine.hub and `_base_ = 'mmagic_cm::...'` answer for the packages in this table only, and it
-# has no other way in. The one effect of importing this package; it overwrites nothing.
-MODULE2PACKAGE.setdefault('mmagic_cm', 'mmagic_cm')
+# has no other way in. The one effect of importing this package; it overwrites nothing. Of the value
+# they take the folder: as a module it has one in an editable install, too, where that of the
+# distribution's name is one of site-packages that is not there.
+MODULE2PACKAGE.setdefault('mmagic_cm', 'mmagic_cm.utils')

@@ -16,6 +16,7 @@ from .checkpoints import (
     sampling_part,
 )
 from .checkpoints.configs import SUFFIXES as CHECKPOINT_SUFFIXES
+from .checkpoints.released import configs_folder
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
 from .generation import Labels, choose_labels, draw_images
@@ -27,25 +28,28 @@ def load_config(path: str | Path) -> Config:
     """Read a config.
 
     Args:
-        path: A config file; a released name such as 'cd_imagenet64_lpips', for sampling; or a
-            checkpoint that holds its config, for sampling from it.
+        path: A config file; the name of one of the package's, as mim and MMEngine's hub call it
+            ('ect_1xb96-digits-8x8.py', 'mmagic_cm::consistency_models/ect_1xb96-digits-8x8.py'); a
+            released name such as 'cd_imagenet64_lpips', for sampling; or a checkpoint that holds
+            its config, for sampling from it.
 
     Raises:
         InputError: There is none, or it cannot be read. Names the closest one.
     """
     path = Path(path)
-    if not path.exists() and str(path) in RELEASED:
-        return RELEASED[str(path)].config()
     if not path.is_file():
-        folder = next((p for p in path.parents if p.is_dir()), Path())
-        others = [str(p) for p in folder.glob('*.py')] or [
-            str(p) for p in Path('configs').glob('*/*.py') if '_base_' not in p.parts
-        ]
-        if not path.suffix and path.parent == Path():
-            others = [*RELEASED]
-        raise InputError(
-            f'There is no config file {path}.' + (closest(path, others) if others else '')
-        )
+        name = str(path).removeprefix('mmagic_cm::')
+        if name in RELEASED:
+            return RELEASED[name].config()
+        name = name.removeprefix('consistency_models/').removesuffix('.py')
+        installed = {found.stem: found for found in configs_folder().glob('[!_]*/*.py')}
+        if name not in installed:
+            folder = next((p for p in path.parents if p.is_dir()), Path())
+            known = [str(p) for p in folder.glob('*.py')]
+            if not known or path.parent == Path():
+                known += [*RELEASED, *installed]
+            raise InputError(f'There is no config file {path}.{closest(str(path), known)}')
+        path = installed[name]
     if path.suffix in CHECKPOINT_SUFFIXES:
         return read_config_inside(path)
     if path.suffix != '.py':

@@ -103,7 +103,7 @@ VISUALIZERS = _child('visualizer', root.VISUALIZERS)
 VISBACKENDS = _child('visualizer backend', root.VISBACKENDS)
 LOG_PROCESSORS = _child('log processor', root.LOG_PROCESSORS)
 EVALUATOR = _child('evaluator', root.EVALUATOR)
-FUNCTIONS = _child('function', root.FUNCTIONS)
+FUNCTIONS = _child('function', root.FUNCTIONS, 'datasets')
 
 
 def _own(name: str, *locations: str) -> Registry:

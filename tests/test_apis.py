@@ -135,6 +135,27 @@ def test_a_mistyped_path_is_answered_with_the_closest(config, tmp_path):
         load_config(tmp_path / 'digit.py')
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        'ect_1xb96-digits-8x8',
+        'ect_1xb96-digits-8x8.py',
+        'mmagic_cm::ect_1xb96-digits-8x8',
+        'mmagic_cm::consistency_models/ect_1xb96-digits-8x8.py',
+    ],
+)
+def test_our_configs_by_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(name).model.objective.type == 'StagedObjective'
+    # One's own file of that name goes first; a folder that is not there is no name of ours.
+    (tmp_path / 'ect_1xb96-digits-8x8.py').write_text('mine = 1')
+    assert load_config('ect_1xb96-digits-8x8.py').mine == 1
+    with pytest.raises(InputError, match=r"ects_1xb96.*Did you mean '.*ect_1xb96-digits-8x8"):
+        load_config('mmagic_cm::ects_1xb96-digits-8x8')
+    with pytest.raises(InputError, match='no config file'):
+        load_config('elsewhere/ect_1xb96-digits-8x8.py')
+
+
 def test_a_checkpoint_of_another_architecture_is_named(config, build_model, tmp_path):
     path = tmp_path / 'other.pth'
     torch.save(build_model(dict(model_channels=64)).state_dict(), path)

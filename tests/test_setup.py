@@ -181,6 +181,12 @@ def test_constraints_satisfy_every_dependency_and_extra():
         assert versions[name] in requirement.specifier, f'{requirement} but {versions[name]}'
 
 
+def test_mmagic_gets_a_mediapipe_with_which_it_imports():
+    [mediapipe] = [r for r in direct_requirements() if r.name == 'mediapipe']
+    assert mediapipe.specifier.contains('0.10.21')
+    assert not mediapipe.specifier.contains('0.10.30')  # no mediapipe.solutions from there on
+
+
 def test_constraints_cover_what_dependencies_bring_in():
     versions, missing, seen = pinned(), set(), set()
     waiting = [(r.name, frozenset(r.extras)) for r in direct_requirements()]

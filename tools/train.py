@@ -73,7 +73,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename or args.config).stem)
     if args.seed is not None:
         if args.seed < 0:
             raise InputError(f'--seed must be a whole number from 0 up, not {args.seed}.')

@@ -21,18 +21,8 @@ def cache_folder() -> Path:
 
 
 def configs_folder() -> Path:
-    """Our config files: beside the package, or inside of it as ``.mim/configs``.
-
-    The second place is OpenMMLab's, for packages that were installed from a wheel.
-    """
-    package = Path(__file__).parents[1]
-    for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
-        if (folder / '_base_' / 'models').is_dir():
-            return folder
-    raise InputError(
-        f'The config files of the released models are not installed: put the folder configs of '
-        f'the repository at {package / ".mim" / "configs"}.'
-    )
+    """Our config files, where mim and MMEngine's hub look for those of any package."""
+    return Path(__file__).parents[1] / '.mim' / 'configs'
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from .lsun import LSUN, LMDBImages
 from .sample_numbers import SampleNumbers
 from .samplers import ResumableSampler
 from .settings import fill_num_classes, merge_options
-from .transforms import CenterCrop, LoadImage, PackImage, RandomFlip
+from .transforms import CenterCrop, LoadImage, PackImage, RandomFlip, collate
 
 __all__ = [
     'CIFAR10',
@@ -26,6 +26,7 @@ __all__ = [
     'RandomFlip',
     'ResumableSampler',
     'SampleNumbers',
+    'collate',
     'fill_num_classes',
     'merge_options',
 ]

@@ -1,12 +1,13 @@
-"""Transforms of one image, from a results dict to what a batch is collated from."""
+"""Transforms of one image, from a results dict to what a batch is collated from, and that."""
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import default_collate
 
 from ..errors import InputError
 from ..images import BadImageError, decode_image
-from ..registry import TRANSFORMS
+from ..registry import FUNCTIONS, TRANSFORMS
 
 
 def center_crop(image: Image.Image, size: int) -> Image.Image:
@@ -128,3 +129,15 @@ class PackImage:
         if 'gt_label' in results:
             packed['labels'] = results['gt_label']
         return packed
+
+
+@FUNCTIONS.register_module()
+def collate(samples: list[dict], _scope_: str | None = None) -> dict:
+    """A batch, by torch's ``default_collate``.
+
+    Args:
+        samples: What :class:`PackImage` and ``SampleNumbers`` give.
+        _scope_: MMEngine writes it into every dict with a type that a config inherits from
+            ``mmagic_cm::``, and its Runner calls this function with the whole dict.
+    """
+    return default_collate(samples)

@@ -219,6 +219,7 @@ class ConsistencyModel(BaseModel):
         inputs: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         indices: Sequence[int] | None = None,
+        data_samples: list[dict] | None = None,
         mode: str = 'tensor',
     ) -> dict[str, torch.Tensor] | list[BaseDataElement] | torch.Tensor:
         """MMEngine's three modes.
@@ -228,6 +229,7 @@ class ConsistencyModel(BaseModel):
                 predict where there are ``indices``.
             labels: int64 (N,) of a conditional network.
             indices: Numbers of the images to draw, for ``mode='predict'``; default 0 .. N - 1.
+            data_samples: MMagic's, into which the images go, for its metrics.
             mode: 'loss' (one training step's losses), 'predict' (draw the images of these numbers,
                 or as many as ``inputs`` holds, of these labels), 'tensor' (denoise ``inputs``
                 once, at ``sampler.sigma_max``).
@@ -237,7 +239,8 @@ class ConsistencyModel(BaseModel):
         if mode == 'loss':
             return self.loss(inputs, labels)
         if mode == 'predict':
-            return self.predict(range(len(inputs)) if indices is None else indices, labels)
+            indices = range(len(inputs)) if indices is None else indices
+            return self.predict(indices, labels, data_samples)
         if mode == 'tensor':
             return self.denoiser(inputs, per_sample(self.sampler.sigma_max, inputs), labels)
         raise InputError(f"mode must be 'loss', 'predict' or 'tensor', not {mode!r}.")
@@ -275,14 +278,22 @@ class ConsistencyModel(BaseModel):
         with seeded_globals(seed, x.device):
             return denoiser(x, sigma, labels)
 
-    def predict(self, indices: Sequence[int], labels: torch.Tensor | None) -> list[BaseDataElement]:
+    def predict(
+        self,
+        indices: Sequence[int],
+        labels: torch.Tensor | None,
+        data_samples: list[dict] | None = None,
+    ) -> list[BaseDataElement] | list[dict]:
         """Draw images with the default sampler and ``sampling_seed``.
 
         Returns:
             One element an image, with ``image`` uint8 (C, H, W), and ``label`` of a conditional
-            model.
+            model; or MMagic's ``data_samples`` with ``fake_img``, the same as BGR.
         """
         images = self.sample(indices, labels, seed=self.sampling_seed)
+        if data_samples is not None:
+            pairs = zip(data_samples, images, strict=True)
+            return [dict(sample, fake_img=image.flip(0)) for sample, image in pairs]
         labels = [None] * len(images) if labels is None else labels.tolist()
         return [
             BaseDataElement(image=image)

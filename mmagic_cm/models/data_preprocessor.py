@@ -1,8 +1,10 @@
 """From a batch of uint8 images to what objectives take."""
 
 import torch
+from mmengine.dist import get_dist_info
 from mmengine.model import BaseDataPreprocessor
 
+from ..diffusion.noise import derive_seed
 from ..errors import InputError
 from ..images import to_unit_range
 from ..registry import MODELS
@@ -33,6 +35,7 @@ class DataPreprocessor(BaseDataPreprocessor):
         self.num_classes = num_classes
         self.channels = channels
         self.image_size = image_size
+        self._num_drawn = 0
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch.
@@ -40,13 +43,21 @@ class DataPreprocessor(BaseDataPreprocessor):
         Args:
             data: ``inputs`` uint8 (N, C, H, W), or a list of (C, H, W); ``labels`` int64 (N,) or a
                 list of numbers; ``indices``, the numbers of the images in their data set. To draw,
-                ``indices`` without ``inputs`` will do.
+                ``indices`` without ``inputs`` will do. Or a batch of MMagic's: by ``PackInputs``,
+                or of a metric such as its FID, which says only how many it wants.
             training: Leave out ``indices``, which say what validation is to draw.
 
         Returns:
             ``inputs`` float32 (N, C, H, W) in [-1, 1], ``labels`` int64 (N,) or None, and
-            ``indices`` as given.
+            ``indices`` and MMagic's ``data_samples`` (as dicts) as given.
         """
+        asked = data.get('inputs')
+        if isinstance(asked, dict) and 'num_batches' in asked:
+            data = self._number(asked['num_batches'])
+        elif 'data_samples' in data:
+            data = _unpack(**data)
+        kept = () if training else ('indices', 'data_samples')
+        given = {key: data[key] for key in kept if key in data}
         if 'inputs' not in data:
             if training or 'indices' not in data:
                 raise InputError(
@@ -54,7 +65,7 @@ class DataPreprocessor(BaseDataPreprocessor):
                     'least their numbers (indices).'
                 )
             labels = self.cast_data(dict(labels=self._check_labels(data.get('labels'))))
-            return dict(labels, indices=data['indices'])
+            return labels | given
         inputs = data['inputs']
         if not torch.is_tensor(inputs):
             inputs = torch.stack(list(inputs))
@@ -74,9 +85,23 @@ class DataPreprocessor(BaseDataPreprocessor):
         batch = self.cast_data(dict(inputs=inputs, labels=labels))
         # One byte a pixel crosses to the device; the arithmetic happens there.
         batch['inputs'] = to_unit_range(batch['inputs'])
-        if not training and 'indices' in data:
-            batch['indices'] = data['indices']
-        return batch
+        return batch | given
+
+    def train(self, mode: bool = True) -> 'DataPreprocessor':
+        """Begin a new set of images for MMagic's metrics, whose loops call ``eval()`` first."""
+        self._num_drawn = 0
+        return super().train(mode)
+
+    def _number(self, num_images: int) -> dict:
+        """Numbers and random labels for so many images; each process has its own."""
+        rank, processes = get_dist_info()
+        batch = range(self._num_drawn, self._num_drawn + num_images)
+        self._num_drawn += num_images
+        indices = [i * processes + rank for i in batch]
+        data = dict(indices=indices, data_samples=[{} for _ in indices])
+        if self.num_classes is not None:
+            data['labels'] = [derive_seed(0, i, 'label') % self.num_classes for i in indices]
+        return data
 
     def _check_labels(self, labels: torch.Tensor | list | None) -> torch.Tensor | None:
         if self.num_classes is None:
@@ -89,6 +114,26 @@ class DataPreprocessor(BaseDataPreprocessor):
         if labels.device.type == 'cpu':
             check_labels(labels, self.num_classes)
         return labels
+
+
+def _unpack(inputs: list | dict, data_samples: list) -> dict:
+    """A batch of MMagic's ``PackInputs`` as one of ours.
+
+    Args:
+        inputs: Images (C, H, W), unless they are in the samples.
+        data_samples: MMagic's, with ``gt_img`` (C, H, W) or not, with ``gt_label`` or not.
+    """
+    first = data_samples[0]
+    key = 'gt' if 'gt_img' in first else 'img'
+    images = torch.stack([s.gt_img for s in data_samples] if key == 'gt' else list(inputs))
+    if first.metainfo.get(f'{key}_channel_order') == 'bgr':
+        images = images.flip(1)
+    data = dict(inputs=images, data_samples=[sample.to_dict() for sample in data_samples])
+    if 'gt_label' in first:
+        data['labels'] = torch.cat([sample.gt_label.label for sample in data_samples])
+    if 'sample_idx' in first:
+        data['indices'] = [sample.sample_idx for sample in data_samples]
+    return data
 
 
 def check_labels(labels: torch.Tensor, num_classes: int, null_class: bool = False) -> None:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
-import mmagic_cm
 from mmagic_cm.apis import init_model, load_config
 from mmagic_cm.checkpoints import (
     RELEASED,
@@ -175,14 +174,3 @@ def test_where_the_cache_is(monkeypatch):
     assert cache_folder() == Path('/somewhere/hub/checkpoints')
     monkeypatch.setenv('MMAGIC_CM_CACHE', '~/x')
     assert cache_folder() == Path.home() / 'x'
-
-
-def test_where_the_configs_are(monkeypatch, tmp_path):
-    package = Path(mmagic_cm.__file__).parent
-    assert configs_folder() == package.parent / 'configs'
-    module = tmp_path / 'site/mmagic_cm/checkpoints/released.py'
-    monkeypatch.setattr(released, '__file__', str(module))
-    with pytest.raises(InputError, match=r'are not installed: put the folder configs .*\.mim'):
-        configs_folder()
-    (module.parents[1] / '.mim/configs/_base_/models').mkdir(parents=True)
-    assert configs_folder() == module.parents[1] / '.mim/configs'

@@ -5,7 +5,7 @@ are run, training with two iterations. Every Python block is executed, unless it
 needs what a test has not. A mark is an HTML comment on the line before a block:
 
 * ``<!-- needs: gpu -->``, or ``download``, ``data``, ``page`` (a served one), ``wheel`` (run by
-  ``test_wheel.py``);
+  ``test_wheel.py``), ``mmagic`` (by ``test_mmagic_inferencer.py``);
 * ``<!-- file: NAME -->``: the block is (a part of) a file that the reader saves under this name.
 """
 
@@ -31,7 +31,7 @@ from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDS = {'gpu', 'download', 'data', 'wheel', 'page'}
+NEEDS = {'gpu', 'download', 'data', 'wheel', 'page', 'mmagic'}
 # Chinese pages repeat the blocks of the English ones.
 PAGES = [
     ROOT / 'README.md',

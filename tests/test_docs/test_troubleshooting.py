@@ -47,7 +47,7 @@ def test_quoted_sentences_are_said(sentences):
         if quote not in FOREIGN and not any(text.startswith(quote) for text in texts)
     ]
     assert not unknown
-    assert len(quoted()) > 40
+    assert len(quoted()) > 30
 
 
 def test_part_of_the_package_that_users_meet_is_quoted(sentences):

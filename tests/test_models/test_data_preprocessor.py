@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.structures import BaseDataElement
 
 from mmagic_cm.errors import InputError
 from mmagic_cm.images import to_unit_range
@@ -60,6 +61,36 @@ def test_numbers_of_images_are_enough_to_draw():
     for data, training in ((batch, True), (dict(labels=[3]), False)):
         with pytest.raises(InputError, match='gives no inputs'):
             DataPreprocessor(num_classes=10)(data, training)
+
+
+@pytest.mark.parametrize('key', ['gt', 'img'])
+def test_a_batch_of_mmagic(key):
+    """Its PackInputs gives BGR, and ``inputs`` or ``gt_img`` by the name in the pipeline."""
+    images = torch.arange(2 * 3 * 8 * 8, dtype=torch.uint8).reshape(2, 3, 8, 8)
+    samples = []
+    for image, label in zip(images, (3, 9), strict=True):
+        sample = BaseDataElement(metainfo={f'{key}_channel_order': 'bgr', 'sample_idx': 2 * label})
+        sample.gt_label = BaseDataElement(label=torch.tensor([label]))
+        samples.append(sample)
+        if key == 'gt':
+            sample.gt_img = image
+    batch = dict(inputs={} if key == 'gt' else list(images), data_samples=samples)
+    found = DataPreprocessor(num_classes=10)(batch)
+    assert torch.equal(found['inputs'], to_unit_range(images.flip(1)))
+    assert found['labels'].tolist() == [3, 9]
+    assert found['indices'] == [6, 18]
+    assert DataPreprocessor(num_classes=10)(batch, training=True).keys() == {'inputs', 'labels'}
+
+
+def test_images_that_are_asked_for_by_their_count_are_numbered_on(model):
+    batch = dict(inputs=dict(num_batches=3, sample_model='ema', sample_kwargs={}))
+    first, second = model.test_step(batch), model.test_step(batch)
+    drawn = torch.stack([sample['fake_img'] for sample in first + second])
+    assert len(drawn.unique(dim=0)) == 6
+    model.eval()  # a new test
+    assert all(
+        torch.equal(a['fake_img'], b) for a, b in zip(model.test_step(batch), drawn, strict=False)
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

@@ -115,8 +115,11 @@ def files_for(train, tmp_path):
         for path in DIGITS
     ],
 )
-def test_leaf_trains_resumes_and_stops(train, files_for, config):
+def test_leaf_trains_resumes_and_stops(train, files_for, config, tmp_path):
     files = files_for(config)
+    # As a config of the user's that inherits an installed one.
+    name, config = config.name, tmp_path / 'mine.py'
+    config.write_text(f"_base_ = 'mmagic_cm::consistency_models/{name}'\n")
     work_dir = train(config, max_iters=20, **files)
     assert (work_dir / 'last_checkpoint').read_text() == str(work_dir / 'iter_20.pth')
     train(config, '--resume', max_iters=30, **files)

@@ -1,4 +1,7 @@
-"""The configs of the paper's data sets train on small data of the same kinds, by the command."""
+"""The configs of the paper's data sets train on small data of the same kinds, by the command.
+
+As configs of users' that inherit the installed ones.
+"""
 
 import importlib.util
 import io
@@ -87,7 +90,8 @@ def train(monkeypatch, tmp_path, data, vgg):
     spec.loader.exec_module(tool)
 
     def run(name: str) -> dict:
-        config = CONFIGS / f'{name}.py'
+        config = tmp_path / 'mine.py'
+        config.write_text(f"_base_ = 'mmagic_cm::consistency_models/{name}.py'\n")
         cfg = load_config(config)
         settings = dict(SMALL, experiment_name=uuid.uuid4().hex)
         if 'cifar10' in name:

@@ -78,7 +78,7 @@ def main() -> None:
         cells.append(captioned(item['inputs'].numpy().transpose(1, 2, 0), text))
     cells = np.stack(cells)
     grid = make_grid(cells, math.ceil(math.sqrt(args.num)), cell_size=cells.shape[2])
-    out = args.out or Path('work_dirs', Path(args.config).stem, 'data.png')
+    out = args.out or Path('work_dirs', Path(cfg.filename or args.config).stem, 'data.png')
     print(f'{len(cells)} images as the network sees them are in {save_image(grid, out)}')
 
 

@@ -5,7 +5,7 @@ train_dataloader = dict(
     num_workers=8,
     pin_memory=True,
     sampler=dict(type='ResumableSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='mmagic_cm.collate'),
     dataset=dict(
         type='CIFAR10',
         split='train',

@@ -3,7 +3,7 @@ train_dataloader = dict(
     batch_size=96,
     num_workers=0,
     sampler=dict(type='ResumableSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='mmagic_cm.collate'),
     dataset=dict(type='DigitsDataset', split='train', pipeline=[dict(type='PackImage')]),
 )
 auto_scale_lr = dict(enable=False, base_batch_size=96)
@@ -12,7 +12,7 @@ test_dataloader = dict(
     batch_size=350,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='mmagic_cm.collate'),
     dataset=dict(type='DigitsDataset', split='train', pipeline=[dict(type='PackImage')]),
 )
 test_evaluator = dict(type='DigitsMetric')

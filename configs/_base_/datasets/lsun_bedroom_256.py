@@ -6,7 +6,7 @@ train_dataloader = dict(
     num_workers=8,
     pin_memory=True,
     sampler=dict(type='ResumableSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='mmagic_cm.collate'),
     dataset=dict(
         type='LSUN',
         data_root=data_root,

@@ -4,7 +4,7 @@ test_dataloader = dict(
     batch_size=500,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='mmagic_cm.collate'),
     dataset=dict(type='SampleNumbers', num_samples=50000),
 )
 test_evaluator = dict(
