@@ -15,7 +15,7 @@ from .checkpoints import (
     register_safe_loaders,
     sampling_part,
 )
-from .checkpoints.configs import SUFFIXES as CHECKPOINT_SUFFIXES
+from .checkpoints.configs import is_checkpoint
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
 from .generation import Labels, choose_labels, draw_images
@@ -28,7 +28,7 @@ def load_config(path: str | Path) -> Config:
 
     Args:
         path: A config file; a released name such as 'cd_imagenet64_lpips', for sampling; or a
-            checkpoint that holds its config, for sampling from it.
+            checkpoint or a folder of diffusers that says what model it is of, for sampling from it.
 
     Raises:
         InputError: There is none, or it cannot be read. Names the closest one.
@@ -36,7 +36,7 @@ def load_config(path: str | Path) -> Config:
     path = Path(path)
     if not path.exists() and str(path) in RELEASED:
         return RELEASED[str(path)].config()
-    if not path.is_file():
+    if not (path.is_file() or path.is_dir()):
         folder = next((p for p in path.parents if p.is_dir()), Path())
         others = [str(p) for p in folder.glob('*.py')] or [
             str(p) for p in Path('configs').glob('*/*.py') if '_base_' not in p.parts
@@ -46,7 +46,7 @@ def load_config(path: str | Path) -> Config:
         raise InputError(
             f'There is no config file {path}.' + (closest(path, others) if others else '')
         )
-    if path.suffix in CHECKPOINT_SUFFIXES:
+    if is_checkpoint(path):
         return read_config_inside(path)
     try:
         return Config.fromfile(path)
@@ -95,7 +95,8 @@ def init_model(
             dict with the key ``model``.
         checkpoint: A file or folder of weights in any layout, see
             :func:`~mmagic_cm.checkpoints.read_checkpoint`; 'auto' for the config's own
-            (``load_from``); None for fresh weights, which draw nothing but smooth noise.
+            (``load_from``), which is the default where the config is a checkpoint or a folder;
+            None for fresh weights, which draw nothing but smooth noise.
         device: Default: a GPU where there is one, else the CPU.
         precision: 'fp32', 'bf16' or 'fp16' (GPU): what the network computes in, and keeps its
             weights in. Noise levels, scalings and embeddings stay in fp32.
@@ -112,10 +113,13 @@ def init_model(
 
     Example:
         >>> model = init_model('cd_imagenet64_lpips', 'auto')  # demo/download_checkpoints.py
+        >>> model = init_model('work_dirs/demo/iter_600.pth')
     """
     register_safe_loaders()
     device = _choose_device(device)
     if isinstance(config, str | Path):
+        if checkpoint is None and is_checkpoint(config):
+            checkpoint = 'auto'
         config = load_config(config)
     if 'model' not in config:
         raise InputError("The config has no 'model'.")

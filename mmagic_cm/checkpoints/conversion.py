@@ -10,15 +10,13 @@ from mmengine.config import Config
 from torch import nn
 
 from ..errors import InputError
-from ..registry import MODELS
+from ..registry import DIFFUSION_SAMPLERS, MODELS
 from .configs import config_inside, refuse_foreign_names, sampling_config
+from .diffusers_pipeline import PipelineSettings, pipeline_settings
 from .layouts import NETWORK, check_settings, fit_state_dict, network_weights, select_weights
 from .reading import read_checkpoint
 from .released import RELEASED
 from .writing import write_diffusers, write_ours
-
-# Settings of a sampler that a pipeline of diffusers takes from the model.
-_SHARED = ('sigma_min', 'sigma_max', 'rho')
 
 
 @dataclass
@@ -61,23 +59,16 @@ class Source:
         known = {key: value for key, value in facts.items() if value is not None}
         write_ours(self.weights, self.sampling_config(), path, **known)
 
-    def write_diffusers(self, folder: str | Path) -> None:
-        """Write a folder of a ConsistencyModelPipeline; its grid is the config's sampler's."""
-        sampler = self.sampling_config().model.get('sampler') or {}
-        for name in _SHARED:
-            own = getattr(self.denoiser, name)
-            if sampler.get(name, own) != own:
-                raise InputError(
-                    f"diffusers' scheduler has one {name}: the sampler's {sampler[name]} and the "
-                    f"denoiser's {own} cannot both be written."
-                )
-        write_diffusers(
-            self.weights,
-            self.denoiser,
-            folder,
-            num_scales=sampler.get('num_scales', 40),
-            clip_denoised=sampler.get('clip_denoised', True),
-        )
+    def pipeline_settings(self) -> PipelineSettings:
+        """With which diffusers' ConsistencyModelPipeline draws as the config's sampler does."""
+        sampler = self.sampling_config().model.get('sampler') or dict(type='OnestepSampler')
+        num_scales = sampler.get('num_scales', 40)
+        return pipeline_settings(self.denoiser, DIFFUSION_SAMPLERS.build(sampler), num_scales)
+
+    def write_diffusers(self, folder: str | Path, readme: str | None = None) -> None:
+        """Write a folder of a ConsistencyModelPipeline."""
+        scheduler = self.pipeline_settings().scheduler
+        write_diffusers(self.weights, self.denoiser.network, scheduler, folder, readme)
 
 
 def read_source(

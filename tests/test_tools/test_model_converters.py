@@ -47,14 +47,18 @@ def test_there_and_back_by_command(command, files, tmp_path):
     for out, layout, *more in (
         ('a.pt', 'openai'),
         ('b', 'diffusers', '--config', config),
-        ('c.safetensors', 'ours', '--config', config),
+        ('c.safetensors', 'ours'),
         ('d.pt', 'openai'),
     ):
         code, printed, error = command(
             'convert', source, '--to', layout, '--out', tmp_path / out, *more
         )
         assert code == 0, error
-        assert printed == f'{tmp_path / out} is written\n'
+        assert printed.startswith(f'{tmp_path / out} is written')
+        if layout == 'diffusers':
+            call = 'pipeline(num_inference_steps=None, timesteps=[5, 0])'
+            assert call in printed
+            assert call in (tmp_path / out / 'README.md').read_text()
         source = tmp_path / out
     first, last = (torch.load(tmp_path / x, weights_only=True) for x in ('a.pt', 'd.pt'))
     expected = best.denoiser.network.state_dict()
@@ -80,7 +84,6 @@ def test_which_ema(command, files, tmp_path):
 @pytest.mark.parametrize(
     ('config', 'to', 'out', 'sentence'),
     [
-        ('edm.py', 'diffusers', 'x', "this model's is EDM"),
         (None, 'ours', 'x.pt', 'end its name with .safetensors or .pth'),
         (None, 'openai', 'x.safetensors', 'end its name with .pt or .pth'),
         ('nowhere.py', 'ours', 'x.pth', 'no config file'),
