@@ -112,10 +112,10 @@ def _find_grid(
     shares = (high - np.power(levels, 1 / rho)[:, None]) / (high - low)
     steps = np.rint(shares * (counts - 1))
     grid = (high + steps / (counts - 1) * (low - high)) ** rho
-    errors = abs(grid / np.array(levels)[:, None] - 1)
-    errors = np.maximum(errors, abs(np.sqrt((grid**2 - sigma_min**2) / variance[:, None]) - 1))
-    errors = errors.max(0)
-    best = np.argmax(errors < _TOLERANCE) if errors.min() < _TOLERANCE else np.argmin(errors)
+    noise = np.sqrt((grid**2 - sigma_min**2).clip(0) / variance[:, None])
+    ratios = np.concatenate([grid / np.array(levels)[:, None], noise])
+    errors = abs(ratios - 1).max(0)
+    best = np.argmin(errors.clip(_TOLERANCE))  # the first of those that do
     return errors[best], int(counts[best]), steps[:, best].astype(int).tolist()
 
 

@@ -31,8 +31,10 @@ from .released import cache_folder, find_checkpoint
 # Of a safetensors file: our settings, as JSON (a single key: their order in the file is random).
 META_KEY = 'mmagic_cm'
 DIFFUSERS_WEIGHTS = 'diffusion_pytorch_model'
-_INDEX = '.safetensors.index.json'
-_ENDINGS = ('.safetensors', _INDEX, '.bin', '.fp16.safetensors', '.fp16.bin')
+_ENDINGS = (
+    *('.safetensors', '.safetensors.index.json', '.bin'),
+    *('.fp16.safetensors', '.safetensors.index.fp16.json', '.fp16.bin'),
+)
 
 
 def _statistics_method(owner: Any, name: str) -> Any:
@@ -80,7 +82,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
     path = find_checkpoint(path)
     if path.is_dir():
         path = _weights_in(path)
-    if path.name.endswith(_INDEX):
+    if path.suffix == '.json':
         checkpoint = _read_shards(path, map_location)
     elif _is_safetensors(path):
         checkpoint = _read_safetensors(path, map_location)

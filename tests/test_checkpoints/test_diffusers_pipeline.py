@@ -182,7 +182,8 @@ def test_folders_of_something_else(file, settings, match, make_denoiser, tmp_pat
         init_model(tmp_path / 'a', device='cpu')
 
 
-def test_weights_in_several_files(make_denoiser, tmp_path):
+@pytest.mark.parametrize('variant', ['', '.fp16'])
+def test_weights_in_several_files(variant, make_denoiser, tmp_path):
     denoiser = make_denoiser('edm')
     export(denoiser, OnestepSampler(), tmp_path / 'a')
     unet = tmp_path / 'a/unet'
@@ -193,7 +194,7 @@ def test_weights_in_several_files(make_denoiser, tmp_path):
     for shard in shards:
         save_file({name: weights[name] for name in weights if places[name] == shard}, unet / shard)
     whole.unlink()
-    index = unet / 'diffusion_pytorch_model.safetensors.index.json'
+    index = unet / f'diffusion_pytorch_model.safetensors.index{variant}.json'
     index.write_text(json.dumps(dict(metadata={}, weight_map=places)))
     for place in (tmp_path / 'a', unet):
         found = init_model(place, device='cpu').denoiser.network.state_dict()
