@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -95,26 +94,22 @@ def read_source(
         config = config_inside(checkpoint, path)
         if config is not None:
             refuse_foreign_names(sampling_config(config), path)
-    if config is None and Path(path).name.removesuffix('.pt') in RELEASED:
-        config = RELEASED[Path(path).name.removesuffix('.pt')].config()
-    denoiser = None if config is None else _build(config)
-    try:
-        if denoiser is not None:
-            expected = denoiser.state_dict()
-            fit_state_dict(weights, {f'denoiser.{name}': expected[name] for name in expected})
+    released = RELEASED.get(Path(path).name.removesuffix('.pt'))
+    if config is None and released is not None:
+        config = released.config()
+    denoiser = None
+    if config is not None:
+        with torch.device('meta'):
+            denoiser = MODELS.build(sampling_config(config).model.denoiser)
+        expected = {f'denoiser.{name}': shape for name, shape in denoiser.state_dict().items()}
+        try:
+            fit_state_dict(weights, expected)
             check_settings(weights._metadata.get('', {}), denoiser.network)
-    except InputError as error:
-        raise InputError(f'{path}: {error}') from error
+        except InputError as error:
+            raise InputError(f'{path}: {error}') from error
     network = network_weights(weights)
     if not network:
         raise InputError(f'{path} holds no weights with names that are known ({NETWORK}...).')
-    return Source(Path(path), network, config, denoiser, ema, _whole(meta.get('iter')))
-
-
-def _build(config: Config) -> nn.Module:
-    with torch.device('meta'):
-        return MODELS.build(sampling_config(config).model.denoiser)
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    iteration = meta.get('iter')
+    iteration = iteration if isinstance(iteration, int) else None
+    return Source(Path(path), network, config, denoiser, ema, iteration)

@@ -15,7 +15,6 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import nn
 
-from ..download import CHUNK
 from ..errors import InputError
 from ..images import writing
 from .diffusers_layout import to_diffusers, unet_config
@@ -83,10 +82,7 @@ def write_diffusers(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f'{folder} is there already: name a new folder.')
-    pipeline = dict(
-        scheduler=['diffusers', SCHEDULER],
-        unet=['diffusers', 'UNet2DModel'],
-    )
+    pipeline = dict(scheduler=['diffusers', SCHEDULER], unet=['diffusers', 'UNet2DModel'])
     configs = {
         'model_index.json': ('ConsistencyModelPipeline', pipeline),
         'scheduler/scheduler_config.json': (SCHEDULER, scheduler),
@@ -105,11 +101,8 @@ def write_diffusers(
 
 def content_hash(path: str | Path) -> str:
     """The first 8 hexadecimal digits of the file's SHA-256."""
-    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()[:8]
+        return hashlib.file_digest(file, 'sha256').hexdigest()[:8]
 
 
 def _plain(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

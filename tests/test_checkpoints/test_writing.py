@@ -36,9 +36,7 @@ def write(source, target: str, folder):
     return path
 
 
-@pytest.mark.parametrize(
-    'target', ['openai', 'published.safetensors', 'published.pth', 'diffusers']
-)
+@TO_EACH
 @pytest.mark.parametrize('layout', ['training', *TARGETS])
 def test_from_any_layout_to_any_other_nothing_changes(layout, target, written, recorded, tmp_path):
     name = 'uncond' if layout == 'openai' else 'cond'
@@ -50,9 +48,7 @@ def test_from_any_layout_to_any_other_nothing_changes(layout, target, written, r
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize(
-    'target', ['openai', 'published.safetensors', 'published.pth', 'diffusers']
-)
+@TO_EACH
 def test_the_precision_stays(dtype, target, recorded, tmp_path):
     source = recorded('cond').source()
     source.weights = {name: tensor.to(dtype) for name, tensor in source.weights.items()}
@@ -61,9 +57,7 @@ def test_the_precision_stays(dtype, target, recorded, tmp_path):
     assert same(found, source.weights)
 
 
-@pytest.mark.parametrize(
-    'target', ['openai', 'published.safetensors', 'published.pth', 'diffusers']
-)
+@TO_EACH
 def test_tensors_in_another_order_of_memory_and_parts_of_others(target, recorded, tmp_path):
     source = recorded('cond').source()
     expected = dict(source.weights)
