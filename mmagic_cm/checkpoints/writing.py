@@ -118,7 +118,11 @@ def _plain(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _save_pickle(content: dict, path: Path) -> None:
     # By a file: torch writes a path's name into the file, and the hash would depend on it.
     with open(path, 'wb') as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # That its archive is incomplete, after the system's own words about a full disk.
+            raise error.__context__ or error from None
 
 
 def _save_safetensors(weights: Mapping[str, torch.Tensor], path: Path, **metadata: str) -> None:
