@@ -15,7 +15,7 @@ from .checkpoints import (
     register_safe_loaders,
     sampling_part,
 )
-from .checkpoints.configs import SUFFIXES as CHECKPOINT_SUFFIXES
+from .checkpoints.configs import is_checkpoint
 from .checkpoints.released import configs_folder
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
@@ -30,14 +30,14 @@ def load_config(path: str | Path) -> Config:
     Args:
         path: A config file; the name of one of the package's, as mim and MMEngine's hub call it
             ('ect_1xb96-digits-8x8.py', 'mmagic_cm::consistency_models/ect_1xb96-digits-8x8.py'); a
-            released name such as 'cd_imagenet64_lpips', for sampling; or a checkpoint that holds
-            its config, for sampling from it.
+            released name such as 'cd_imagenet64_lpips', for sampling; or a checkpoint or a folder
+            of diffusers that says what model it is of, for sampling from it.
 
     Raises:
         InputError: There is none, or it cannot be read. Names the closest one.
     """
     path = Path(path)
-    if not path.is_file():
+    if not (path.is_file() or path.is_dir()):
         name = str(path).removeprefix('mmagic_cm::')
         if name in RELEASED:
             return RELEASED[name].config()
@@ -50,7 +50,7 @@ def load_config(path: str | Path) -> Config:
                 known += [*RELEASED, *installed]
             raise InputError(f'There is no config file {path}.{closest(str(path), known)}')
         path = installed[name]
-    if path.suffix in CHECKPOINT_SUFFIXES:
+    if is_checkpoint(path):
         return read_config_inside(path)
     if path.suffix != '.py':
         # MMEngine's readers of YAML and JSON run what these name.
@@ -102,7 +102,8 @@ def init_model(
             dict with the key ``model``.
         checkpoint: A file or folder of weights in any layout, see
             :func:`~mmagic_cm.checkpoints.read_checkpoint`; 'auto' for the config's own
-            (``load_from``); None for fresh weights, which draw nothing but smooth noise.
+            (``load_from``), which is the default where the config is a checkpoint or a folder;
+            None for fresh weights, which draw nothing but smooth noise.
         device: Default: a GPU where there is one, else the CPU.
         precision: 'fp32', 'bf16' or 'fp16' (GPU): what the network computes in, and keeps its
             weights in. Noise levels, scalings and embeddings stay in fp32.
@@ -119,10 +120,13 @@ def init_model(
 
     Example:
         >>> model = init_model('cd_imagenet64_lpips', 'auto')  # demo/download_checkpoints.py
+        >>> model = init_model('work_dirs/demo/iter_600.pth')
     """
     register_safe_loaders()
     device = _choose_device(device)
     if isinstance(config, str | Path):
+        if checkpoint is None and is_checkpoint(config):
+            checkpoint = 'auto'
         config = load_config(config)
     if 'model' not in config:
         raise InputError("The config has no 'model'.")

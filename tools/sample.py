@@ -1,4 +1,4 @@
-"""Draw images into a file or a folder: ``python tools/sample.py CONFIG CKPT --out FILE``."""
+"""Draw images into a file or a folder: ``python tools/sample.py CONFIG [CKPT] --out FILE``."""
 
 import argparse
 
@@ -22,8 +22,13 @@ from mmagic_cm.sampler_choice import choose_sampler
 def parse_args() -> argparse.Namespace:
     """The command line, with OpenMMLab's habits."""
     parser = Parser(description='Draw images into a file or a folder')
-    parser.add_argument('config', help='config file, or the name of a released model')
-    parser.add_argument('checkpoint', help="file of weights, or 'auto': the config's own")
+    parser.add_argument(
+        'config',
+        help='config file, the name of a released model, or a checkpoint that says what it is of',
+    )
+    parser.add_argument(
+        'checkpoint', nargs='?', default='auto', help="weights; default: auto, the config's own"
+    )
     parser.add_argument('--num-samples', type=int, required=True, help='how many images')
     parser.add_argument(
         '--out',

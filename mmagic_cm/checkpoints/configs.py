@@ -19,8 +19,13 @@ MAX_NUMBER = 10**6
 _CONSTANTS = {'inf': float('inf'), 'nan': float('nan')}
 
 
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a path is a checkpoint's, as far as its name says, or that of a folder of one."""
+    return Path(path).suffix in SUFFIXES or Path(path).is_dir()
+
+
 def config_inside(checkpoint: Mapping, path: str | Path) -> Config | None:
-    """The config that a checkpoint of MMEngine or a published one holds, if it does.
+    """The config that a checkpoint of MMEngine, of ours or of diffusers holds, if it does.
 
     To be looked at, not to be built: see :func:`sampling_config`.
 
@@ -46,7 +51,7 @@ def config_inside(checkpoint: Mapping, path: str | Path) -> Config | None:
 
 
 def read_config_inside(path: str | Path) -> Config:
-    """The config for sampling from a checkpoint file, whose ``load_from`` names that file.
+    """The config for sampling from a checkpoint, whose ``load_from`` names it.
 
     Raises:
         InputError: The file cannot be read, or holds none.

@@ -3,22 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
 from torch import nn
 
 from ..errors import InputError
-from ..registry import MODELS
+from ..registry import DIFFUSION_SAMPLERS, MODELS
 from .configs import config_inside, refuse_foreign_names, sampling_config
+from .diffusers_pipeline import PipelineSettings, pipeline_settings
 from .layouts import NETWORK, check_settings, fit_state_dict, network_weights, select_weights
 from .reading import read_checkpoint
 from .released import RELEASED
 from .writing import write_diffusers, write_ours
-
-# Settings of a sampler that a pipeline of diffusers takes from the model.
-_SHARED = ('sigma_min', 'sigma_max', 'rho')
 
 
 @dataclass
@@ -61,23 +58,16 @@ class Source:
         known = {key: value for key, value in facts.items() if value is not None}
         write_ours(self.weights, self.sampling_config(), path, **known)
 
-    def write_diffusers(self, folder: str | Path) -> None:
-        """Write a folder of a ConsistencyModelPipeline; its grid is the config's sampler's."""
-        sampler = self.sampling_config().model.get('sampler') or {}
-        for name in _SHARED:
-            own = getattr(self.denoiser, name)
-            if sampler.get(name, own) != own:
-                raise InputError(
-                    f"diffusers' scheduler has one {name}: the sampler's {sampler[name]} and the "
-                    f"denoiser's {own} cannot both be written."
-                )
-        write_diffusers(
-            self.weights,
-            self.denoiser,
-            folder,
-            num_scales=sampler.get('num_scales', 40),
-            clip_denoised=sampler.get('clip_denoised', True),
-        )
+    def pipeline_settings(self) -> PipelineSettings:
+        """With which diffusers' ConsistencyModelPipeline draws as the config's sampler does."""
+        sampler = self.sampling_config().model.get('sampler') or dict(type='OnestepSampler')
+        num_scales = sampler.get('num_scales', 40)
+        return pipeline_settings(self.denoiser, DIFFUSION_SAMPLERS.build(sampler), num_scales)
+
+    def write_diffusers(self, folder: str | Path, readme: str | None = None) -> None:
+        """Write a folder of a ConsistencyModelPipeline."""
+        scheduler = self.pipeline_settings().scheduler
+        write_diffusers(self.weights, self.denoiser.network, scheduler, folder, readme)
 
 
 def read_source(
@@ -104,26 +94,22 @@ def read_source(
         config = config_inside(checkpoint, path)
         if config is not None:
             refuse_foreign_names(sampling_config(config), path)
-    if config is None and Path(path).name.removesuffix('.pt') in RELEASED:
-        config = RELEASED[Path(path).name.removesuffix('.pt')].config()
-    denoiser = None if config is None else _build(config)
-    try:
-        if denoiser is not None:
-            expected = denoiser.state_dict()
-            fit_state_dict(weights, {f'denoiser.{name}': expected[name] for name in expected})
+    released = RELEASED.get(Path(path).name.removesuffix('.pt'))
+    if config is None and released is not None:
+        config = released.config()
+    denoiser = None
+    if config is not None:
+        with torch.device('meta'):
+            denoiser = MODELS.build(sampling_config(config).model.denoiser)
+        expected = {f'denoiser.{name}': shape for name, shape in denoiser.state_dict().items()}
+        try:
+            fit_state_dict(weights, expected)
             check_settings(weights._metadata.get('', {}), denoiser.network)
-    except InputError as error:
-        raise InputError(f'{path}: {error}') from error
+        except InputError as error:
+            raise InputError(f'{path}: {error}') from error
     network = network_weights(weights)
     if not network:
         raise InputError(f'{path} holds no weights with names that are known ({NETWORK}...).')
-    return Source(Path(path), network, config, denoiser, ema, _whole(meta.get('iter')))
-
-
-def _build(config: Config) -> nn.Module:
-    with torch.device('meta'):
-        return MODELS.build(sampling_config(config).model.denoiser)
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    iteration = meta.get('iter')
+    iteration = iteration if isinstance(iteration, int) else None
+    return Source(Path(path), network, config, denoiser, ema, iteration)

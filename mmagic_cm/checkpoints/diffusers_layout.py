@@ -209,6 +209,38 @@ def unet_config(network: nn.Module) -> dict[str, Any]:
     )
 
 
+def network_config(unet: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the ``ADMUNet`` that computes what a UNet2DModel computes.
+
+    The inverse of :func:`unet_config`. Where an ``ADMUNet`` cannot compute it,
+    :func:`check_unet_config` or the weights' names and shapes say so.
+
+    Args:
+        unet: The ``config.json`` of the UNet2DModel.
+    """
+    size, widths = int(unet['sample_size']), [int(width) for width in unet['block_out_channels']]
+    classes = unet['num_class_embeds']
+    return dict(
+        type='ADMUNet',
+        image_size=size,
+        model_channels=widths[0],
+        num_res_blocks=int(unet['layers_per_block']),
+        in_channels=int(unet['in_channels']),
+        out_channels=int(unet['out_channels']),
+        attention_resolutions=tuple(
+            size >> level
+            for level, kind in enumerate(unet['down_block_types'])
+            if kind.startswith('Attn')
+        ),
+        channel_mult=tuple(width / widths[0] for width in widths),
+        num_classes=None if classes is None else int(classes),
+        num_head_channels=int(unet['attention_head_dim']),
+        use_scale_shift_norm=unet['resnet_time_scale_shift'] == 'scale_shift',
+        resblock_updown=unet['downsample_type'] == 'resnet',
+        norm_groups=int(unet['norm_num_groups']),
+    )
+
+
 def check_unet_config(found: Mapping[str, Any], network: nn.Module) -> None:
     """Refuse weights of a UNet2DModel that computes something else with them than the network.
 

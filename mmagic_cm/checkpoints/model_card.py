@@ -1,11 +1,13 @@
 """The text that goes with published weights: what they are, and what they are not for."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 
 from .conversion import Source
+from .diffusers_pipeline import PipelineSettings
 
 _USE = """\
 Research and teaching on generative models: drawing pictures like those of the training data,
@@ -25,18 +27,35 @@ and so was the VGG16 of LPIPS. A model trained with LPIPS therefore does better 
 than its pictures look, on ImageNet above all: compare it with care with models trained without."""
 
 
+_OURS = """\
+    from mmagic_cm.apis import generate, init_model
+    model = init_model('{name}')
+    images, labels = generate(model, 4)"""
+
+_DIFFUSERS = """\
+    from diffusers import ConsistencyModelPipeline
+    pipeline = ConsistencyModelPipeline.from_pretrained('{name}')
+    images = pipeline(batch_size=4, {arguments}).images"""
+
+
 def model_card(
-    source: Source, path: str | Path, metrics: Mapping[str, str], data: str | None = None
+    source: Source,
+    path: str | Path,
+    metrics: Mapping[str, str],
+    data: str | None = None,
+    license: str = 'unknown',
+    pipeline: PipelineSettings | None = None,
 ) -> str:
-    """The card of a published file, in Markdown.
+    """The card of a published file or folder, in Markdown, with the block that the Hub reads.
 
     Args:
         source: What was published.
-        path: The published file.
+        path: The published file or folder.
         metrics: Names and values.
         data: What it was trained on; default: what the config says.
+        license: Of the weights, by the Hub's name of it, such as 'mit'.
+        pipeline: Of a folder for diffusers.
     """
-    name = Path(path).name
     network, config = source.denoiser.network, source.config
     size = sum(tensor.numel() for tensor in source.weights.values())
     classes = network.num_classes
@@ -44,16 +63,28 @@ def model_card(
     sampler = config.model.get('sampler') or dict(type='OnestepSampler')
     rows = ['| metric | value |', '|---|---|', *(f'| {k} | {v} |' for k, v in metrics.items())]
     figures = '\n'.join(rows) if metrics else 'None were given.'
+    path, library, use, note = Path(path), 'mmagic-cm', _OURS, ''
+    if pipeline is not None:
+        library, use, note = 'diffusers', _DIFFUSERS, f'\n\nIn diffusers, {pipeline.said}.'
+    # What is quoted as JSON is a text of YAML, whatever is in it.
     return f"""\
-# {Path(path).stem}
+---
+license: {json.dumps(license)}
+library_name: {library}
+pipeline_tag: unconditional-image-generation
+tags:
+- consistency-models
+- image-generation
+- mmagic-cm
+---
+
+# {path.stem}
 
 A consistency or diffusion model of {network.image_size} x {network.image_size} pictures, {kind};
 {size:,} parameters, in the {config.model.denoiser.get('parameterization', 'consistency')} \
 parameterization.
 
-    from mmagic_cm.apis import generate, init_model
-    model = init_model('{name}', 'auto')
-    images, labels = generate(model, 4)
+{use.format(name=path.name, arguments=pipeline and pipeline.arguments)}
 
 ## Data
 
@@ -65,7 +96,7 @@ parameterization.
 
 ## Sampler
 
-{_settings(sampler)}
+{_settings(sampler)}{note}
 
 ## Metrics
 

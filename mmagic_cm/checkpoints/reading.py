@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..download import download
 from ..errors import InputError
+from .diffusers_pipeline import model_config
 from .layouts import is_diffusers
 from .pickles import load_pickled
 from .released import cache_folder, find_checkpoint
@@ -27,7 +28,10 @@ from .released import cache_folder, find_checkpoint
 # Of a safetensors file: our settings, as JSON (a single key: their order in the file is random).
 META_KEY = 'mmagic_cm'
 DIFFUSERS_WEIGHTS = 'diffusion_pytorch_model'
-_ENDINGS = ('.safetensors', '.bin', '.fp16.safetensors', '.fp16.bin')
+_ENDINGS = (
+    *('.safetensors', '.safetensors.index.json', '.bin'),
+    *('.fp16.safetensors', '.safetensors.index.fp16.json', '.fp16.bin'),
+)
 
 
 def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) -> dict:
@@ -44,7 +48,8 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
 
     Returns:
         The dictionary in the file. For a ``.safetensors`` ``dict(state_dict=..., meta=...)``,
-        where meta is what :mod:`.writing` has put there.
+        where meta is what :mod:`.writing` has put there, or of a folder of diffusers' pipeline
+        the config that it amounts to.
 
     Raises:
         InputError: No such file; a file that is no checkpoint, is cut short, or holds anything
@@ -57,17 +62,22 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
         path = _weights_in(path)
     if not path.is_file():
         raise InputError(f'{path} is no file: weights are not read from a device or a pipe.')
-    if _is_safetensors(path):
+    if path.suffix == '.json':
+        checkpoint = _read_shards(path, map_location)
+    elif _is_safetensors(path):
         checkpoint = _read_safetensors(path, map_location)
     else:
         checkpoint = _read_pickle(path, map_location, mmap)
     _check_entries(path, checkpoint)
     weights = checkpoint.get('state_dict', checkpoint)
     if is_diffusers(weights) and (path.parent / 'config.json').is_file():
-        weights = OrderedDict(weights)
+        weights, unet = OrderedDict(weights), _read_unet_config(path.parent / 'config.json')
         # Beside a state dict, so that it comes along through every loader.
-        weights._metadata = {'': {'unet_config': _read_unet_config(path.parent / 'config.json')}}
+        weights._metadata = {'': {'unet_config': unet}}
         checkpoint = dict(state_dict=weights)
+        scheduler = path.parent / '../scheduler/scheduler_config.json'
+        if scheduler.is_file():
+            checkpoint['meta'] = _read_model_config(unet, scheduler)
     return checkpoint
 
 
@@ -125,6 +135,19 @@ def _read_safetensors(path: Path, map_location: Any) -> dict:
     return dict(state_dict=OrderedDict(weights), meta=meta if isinstance(meta, dict) else {})
 
 
+def _read_shards(index: Path, map_location: Any) -> dict:
+    """The weights of the files that an index of diffusers names, which lie beside it."""
+    try:
+        files = sorted(set(_read_json(index)['weight_map'].values()))
+        shards = [index.with_name(name) for name in files]
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(f'{index} is no index of files of weights.') from error
+    weights = OrderedDict()
+    for shard in shards:
+        weights |= _read_safetensors(shard, map_location)['state_dict']
+    return dict(state_dict=weights)
+
+
 def _read_pickle(path: Path, map_location: Any, mmap: bool) -> dict:
     try:
         checkpoint = load_pickled(path, map_location, mmap)
@@ -160,15 +183,33 @@ def _check_entries(path: Path, checkpoint: dict) -> None:
             vars(weights).pop('_metadata', None)
 
 
-def _read_unet_config(path: Path) -> dict:
+def _read_json(path: Path) -> dict:
     try:
-        config = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f'{path} cannot be read: {error}') from error
-    name = config.get('_class_name', 'UNet2DModel') if isinstance(config, dict) else None
+    if not isinstance(content, dict):
+        raise InputError(f'{path} cannot be read: it holds a {type(content).__name__}.')
+    return content
+
+
+def _read_unet_config(path: Path) -> dict:
+    config = _read_json(path)
+    name = config.get('_class_name', 'UNet2DModel')
     if name != 'UNet2DModel':
         raise InputError(f'{path} describes a {name}; only a UNet2DModel can be read.')
     return config
+
+
+def _read_model_config(unet: dict, scheduler: Path) -> dict:
+    """The meta of a checkpoint, with the config that a pipeline's folder amounts to, if any."""
+    try:
+        model = model_config(unet, _read_json(scheduler))
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
+        raise InputError(
+            f'{scheduler} and the config of its UNet2DModel do not describe a model: {error!r}'
+        ) from error
+    return {} if model is None else dict(cfg=f'model = {model}')
 
 
 # MMEngine's log names a loader by what follows 'load_from_' in its name.

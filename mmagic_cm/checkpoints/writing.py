@@ -15,18 +15,16 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import nn
 
-from ..download import CHUNK
 from ..errors import InputError
 from ..images import writing
 from .diffusers_layout import to_diffusers, unet_config
+from .diffusers_pipeline import SCHEDULER
 from .layouts import NETWORK
 from .reading import DIFFUSERS_WEIGHTS, META_KEY
 
 FORMATS = {'safetensors': '.safetensors', 'pth': '.pth'}
 # The one whose files ours are compared with; later ones read them, too.
 _DIFFUSERS_VERSION = '0.24.0'
-# Levels over the whole range of noise, at which two parameterizations are compared.
-_LEVELS = (0.002, 0.01, 0.3, 0.5, 2.0, 80.0)
 
 
 def write_openai(weights: Mapping[str, torch.Tensor], path: str | Path) -> None:
@@ -36,7 +34,7 @@ def write_openai(weights: Mapping[str, torch.Tensor], path: str | Path) -> None:
         weights: By the network's names.
         path: A ``.pt``.
     """
-    with _in_place_of(path) as fresh:
+    with in_place_of(path) as fresh:
         _save_pickle(_plain(weights), fresh)
 
 
@@ -55,98 +53,56 @@ def write_ours(
     # Such lines MMEngine reads, too; its own `pretty_text` takes a second.
     lines = (f'{key} = {pformat(value, sort_dicts=False)}' for key, value in cfg.to_dict().items())
     meta = dict(cfg='\n'.join(lines), **meta)
-    with _in_place_of(path) as fresh:
+    with in_place_of(path) as fresh:
         if Path(path).suffix == FORMATS['safetensors']:
-            save_file(state_dict, fresh, {META_KEY: json.dumps(meta)})
+            _save_safetensors(state_dict, fresh, **{META_KEY: json.dumps(meta)})
         else:
             _save_pickle(dict(state_dict=state_dict, meta=meta), fresh)
 
 
 def write_diffusers(
     weights: Mapping[str, torch.Tensor],
-    denoiser: nn.Module,
+    network: nn.Module,
+    scheduler: Mapping[str, Any],
     folder: str | Path,
-    num_scales: int = 40,
-    clip_denoised: bool = True,
+    readme: str | None = None,
 ) -> None:
     """Write a folder that ``diffusers.ConsistencyModelPipeline.from_pretrained`` reads.
 
     Args:
         weights: By the network's names.
-        denoiser: The ``KarrasDenoiser`` that they belong to, on any device.
+        network: What they belong to, on any device.
+        scheduler: Of :class:`~mmagic_cm.checkpoints.diffusers_pipeline.PipelineSettings`.
         folder: New or empty.
-        num_scales: Levels of the grid that the pipeline's ``timesteps`` count.
-        clip_denoised: Clamp each denoised image to [-1, 1].
+        readme: The card to be put into it.
 
     Raises:
-        InputError: The pipeline cannot express this model, or the folder is there.
+        InputError: UNet2DModel cannot compute this network, or the folder is not empty.
     """
-    scheduler = dict(
-        _class_name='CMStochasticIterativeScheduler',
-        _diffusers_version=_DIFFUSERS_VERSION,
-        num_train_timesteps=num_scales,
-        sigma_min=denoiser.sigma_min,
-        sigma_max=denoiser.sigma_max,
-        sigma_data=denoiser.sigma_data,
-        s_noise=1.0,
-        rho=denoiser.rho,
-        clip_denoised=clip_denoised,
-    )
-    _check_parameterization(denoiser)
-    unet = dict(
-        _class_name='UNet2DModel',
-        _diffusers_version=_DIFFUSERS_VERSION,
-        **unet_config(denoiser.network),
-    )
-    index = dict(
-        _class_name='ConsistencyModelPipeline',
-        _diffusers_version=_DIFFUSERS_VERSION,
-        scheduler=['diffusers', 'CMStochasticIterativeScheduler'],
-        unet=['diffusers', 'UNet2DModel'],
-    )
-    renamed = to_diffusers(_plain(weights))
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f'{folder} is there already: name a new folder.')
-    with _in_place_of(folder) as fresh:
-        for name, content in {
-            'model_index.json': index,
-            'scheduler/scheduler_config.json': scheduler,
-            'unet/config.json': unet,
-        }.items():
+    pipeline = dict(scheduler=['diffusers', SCHEDULER], unet=['diffusers', 'UNet2DModel'])
+    configs = {
+        'model_index.json': ('ConsistencyModelPipeline', pipeline),
+        'scheduler/scheduler_config.json': (SCHEDULER, scheduler),
+        'unet/config.json': ('UNet2DModel', unet_config(network)),
+    }
+    renamed = _plain(to_diffusers(weights))
+    with in_place_of(folder) as fresh:
+        for name, (kind, settings) in configs.items():
+            content = dict(_class_name=kind, _diffusers_version=_DIFFUSERS_VERSION, **settings)
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             (fresh / name).write_text(json.dumps(content, indent=2) + '\n')
-        path = fresh / 'unet' / f'{DIFFUSERS_WEIGHTS}.safetensors'
-        save_file(_plain(renamed), path, {'format': 'pt'})
+        _save_safetensors(renamed, fresh / f'unet/{DIFFUSERS_WEIGHTS}.safetensors', format='pt')
+        if readme is not None:
+            (fresh / 'README.md').write_text(readme, encoding='utf-8')
 
 
 def content_hash(path: str | Path) -> str:
     """The first 8 hexadecimal digits of the file's SHA-256."""
-    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()[:8]
-
-
-def _check_parameterization(denoiser: nn.Module) -> None:
-    """Refuse scalings that are not those of the scheduler."""
-    given, data, least = denoiser.parameterization, denoiser.sigma_data, denoiser.sigma_min
-    sigma = torch.tensor(_LEVELS, dtype=torch.float64, device='cpu')
-    norm = (sigma**2 + data**2).sqrt()
-    expected = dict(
-        c_skip=data**2 / ((sigma - least) ** 2 + data**2),
-        c_out=(sigma - least) * data / norm,
-        c_in=1 / norm,
-        c_noise=250 * sigma.log(),
-    )
-    for name, values in expected.items():
-        if not torch.allclose(getattr(given, name)(sigma), values, rtol=1e-5, atol=1e-8):
-            kind = type(given).__name__.removesuffix('Parameterization')
-            raise InputError(
-                f'ConsistencyModelPipeline knows the consistency parameterization alone, with '
-                f"D(x, sigma_min) = x; this model's is {kind}: it cannot be written for diffusers."
-            )
+        return hashlib.file_digest(file, 'sha256').hexdigest()[:8]
 
 
 def _plain(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -162,11 +118,23 @@ def _plain(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _save_pickle(content: dict, path: Path) -> None:
     # By a file: torch writes a path's name into the file, and the hash would depend on it.
     with open(path, 'wb') as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # That its archive is incomplete, after the system's own words about a full disk.
+            raise error.__context__ or error from None
+
+
+def _save_safetensors(weights: Mapping[str, torch.Tensor], path: Path, **metadata: str) -> None:
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(dict(weights), path, metadata)
+    # It comes out of a private file, for the owner alone.
+    path.chmod(mode)
 
 
 @contextmanager
-def _in_place_of(path: str | Path) -> Iterator[Path]:
+def in_place_of(path: str | Path) -> Iterator[Path]:
     """Write under another name; rename at the end, or remove."""
     path = Path(path)
     fresh = path.with_name(f'.{path.name}.unfinished')

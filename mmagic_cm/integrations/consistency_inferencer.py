@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ..apis import generate, init_model, load_config
-from ..datasets.transforms import decode_image
 from ..editing import edit_pictures
 from ..errors import InputError, closest
 from ..images import decode_image, make_grid, save_image

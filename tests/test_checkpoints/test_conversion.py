@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from mmagic_cm.apis import init_model
 from mmagic_cm.checkpoints.conversion import read_source
 from mmagic_cm.checkpoints.released import ReleasedModel
 from mmagic_cm.errors import InputError
@@ -44,13 +45,17 @@ def test_the_config_of_the_released_name(written, recorded, monkeypatch):
     assert read_source(path.rename(path.with_name('ct_cat256.pt'))).config is not None
 
 
-@pytest.mark.parametrize('layout', ['openai', 'diffusers'])
-def test_a_file_that_does_not_say_what_it_is(layout, written, tmp_path):
-    source = read_source(written(layout))
+def test_a_file_that_does_not_say_what_it_is(written, tmp_path):
+    source = read_source(written('openai'))
     assert source.denoiser is None
     for write in (source.write_ours, source.write_diffusers):
         with pytest.raises(InputError, match=r'does not say what model it is of: .* --config'):
             write(tmp_path / 'x')
+
+
+def test_a_folder_of_diffusers_says_what_it_is(written, recorded, tmp_path):
+    read_source(written('diffusers')).write_ours(tmp_path / 'x.pth')
+    recorded('cond').assert_gives_the_recorded(init_model(tmp_path / 'x.pth', device='cpu'))
 
 
 def test_the_config_of_another_model(written, recorded):

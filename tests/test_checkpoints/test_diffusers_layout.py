@@ -15,8 +15,9 @@ from mmagic_cm.checkpoints.diffusers_layout import (
     to_diffusers,
     unet_config,
 )
+from mmagic_cm.checkpoints.diffusers_pipeline import pipeline_settings
 from mmagic_cm.checkpoints.writing import write_diffusers
-from mmagic_cm.diffusion.samplers import MultistepSampler
+from mmagic_cm.diffusion.samplers import MultistepSampler, OnestepSampler
 from mmagic_cm.errors import InputError
 from mmagic_cm.registry import MODELS
 
@@ -90,6 +91,14 @@ def test_released_networks_are_those_of_the_released_folders(name):
     )
 
 
+def write_pipeline(denoiser, folder, sampler=None, num_scales=40, weights=None):
+    """A folder; returns the arguments of the call that draws by the sampler."""
+    settings = pipeline_settings(denoiser, sampler or OnestepSampler(), num_scales)
+    network = denoiser.network
+    write_diffusers(weights or network.state_dict(), network, settings.scheduler, folder)
+    return settings.arguments
+
+
 def draw_theirs(pipeline, latents, labels, timesteps):
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(
@@ -120,7 +129,7 @@ def draw_ours(denoiser, latents, labels, ts, num_scales):
 )
 def test_pictures_are_those_of_diffusers(kind, saved_by, denoisers, tmp_path):
     denoiser = denoisers[kind]
-    write_diffusers(denoiser.network.state_dict(), denoiser, tmp_path / 'a', num_scales=201)
+    write_pipeline(denoiser, tmp_path / 'a', num_scales=201)
     pipeline = ConsistencyModelPipeline.from_pretrained(tmp_path / 'a')
     if saved_by == 'them':  # and read by us
         pipeline.save_pretrained(tmp_path / 'b')
@@ -142,7 +151,7 @@ def test_another_order_of_the_heads_would_be_seen(denoisers, tmp_path):
     for name in [name for name in weights if '.qkv.' in name]:
         split = weights[name].unflatten(0, (3, -1, 16))
         weights[name] = split.transpose(0, 1).flatten(0, 2).contiguous()
-    write_diffusers(weights, denoiser, tmp_path / 'a')
+    write_pipeline(denoiser, tmp_path / 'a', weights=weights)
     pipeline = ConsistencyModelPipeline.from_pretrained(tmp_path / 'a')
     latents = torch.randn(2, 3, 16, 16)
     ours = draw_ours(denoiser, latents, None, (0, 39), 40)
@@ -151,7 +160,7 @@ def test_another_order_of_the_heads_would_be_seen(denoisers, tmp_path):
 
 def test_the_folder_is_complete(denoisers, tmp_path):
     denoiser = denoisers['one level']
-    write_diffusers(denoiser.network.state_dict(), denoiser, tmp_path / 'a', 151, False)
+    write_pipeline(denoiser, tmp_path / 'a', OnestepSampler(clip_denoised=False), 151)
     files = {str(p.relative_to(tmp_path / 'a')) for p in (tmp_path / 'a').rglob('*.*')}
     assert files == {
         'model_index.json',

@@ -38,7 +38,7 @@ def test_edm_weights_in_the_paper_s_layout(name, written, recorded):
 
 @pytest.mark.parametrize('layout', ['published.safetensors', 'published.pth', 'training'])
 def test_a_checkpoint_with_its_config_inside_is_enough(layout, written, recorded):
-    model = init_model(written(layout), 'auto', 'cpu')
+    model = init_model(written(layout), device='cpu')
     recorded('cond').assert_gives_the_recorded(model)
     assert model.sampler.num_evaluations == 2
 

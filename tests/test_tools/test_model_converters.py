@@ -1,6 +1,7 @@
 """``tools/model_converters`` as users type them."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,18 @@ def test_there_and_back_by_command(command, files, tmp_path):
     for out, layout, *more in (
         ('a.pt', 'openai'),
         ('b', 'diffusers', '--config', config),
-        ('c.safetensors', 'ours', '--config', config),
+        ('c.safetensors', 'ours'),
         ('d.pt', 'openai'),
     ):
         code, printed, error = command(
             'convert', source, '--to', layout, '--out', tmp_path / out, *more
         )
         assert code == 0, error
-        assert printed == f'{tmp_path / out} is written\n'
+        assert printed.startswith(f'{tmp_path / out} is written')
+        if layout == 'diffusers':
+            call = 'pipeline(num_inference_steps=None, timesteps=[5, 0])'
+            assert call in printed
+            assert call in (tmp_path / out / 'README.md').read_text()
         source = tmp_path / out
     first, last = (torch.load(tmp_path / x, weights_only=True) for x in ('a.pt', 'd.pt'))
     expected = best.denoiser.network.state_dict()
@@ -80,7 +85,6 @@ def test_which_ema(command, files, tmp_path):
 @pytest.mark.parametrize(
     ('config', 'to', 'out', 'sentence'),
     [
-        ('edm.py', 'diffusers', 'x', "this model's is EDM"),
         (None, 'ours', 'x.pt', 'end its name with .safetensors or .pth'),
         (None, 'openai', 'x.safetensors', 'end its name with .pt or .pth'),
         ('nowhere.py', 'ours', 'x.pth', 'no config file'),
@@ -96,6 +100,33 @@ def test_what_convert_refuses(config, to, out, sentence, command, files, tmp_pat
     assert sentence in error
     assert error.count('\n') == 1
     assert [*tmp_path.iterdir()] == []
+
+
+def deflate(path, content):
+    """The same file, with its parts packed: 100 times smaller than what it holds."""
+    torch.save(content, path)
+    with zipfile.ZipFile(path) as plain:
+        parts = {name: plain.read(name) for name in plain.namelist()}
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as packed:
+        for name, part in parts.items():
+            packed.writestr(name, part)
+
+
+@pytest.mark.parametrize(
+    ('save', 'tensor'),
+    [
+        (lambda path, content: torch.save(content, path), torch.zeros(1).expand(10**12)),
+        (deflate, torch.zeros(10**6)),
+    ],
+    ids=['a tensor that repeats one number', 'a deflate bomb'],
+)
+def test_convert_takes_no_more_than_the_file_holds(save, tensor, command, tmp_path):
+    source = tmp_path / 'bomb.pt'
+    save(source, {'input_blocks.0.0.weight': tensor})
+    code, _, error = command('convert', source, '--to', 'openai', '--out', tmp_path / 'x.pt')
+    assert code == 1
+    assert 'bomb.pt is refused' in error
+    assert [*tmp_path.iterdir()] == [source]
 
 
 @pytest.mark.parametrize('to', ['diffusers', 'openai'])

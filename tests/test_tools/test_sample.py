@@ -28,7 +28,8 @@ def files(tiny_config, build_model, tmp_path_factory):
     Config(dict(model=tiny_config(network, sampler=sampler))).dump(folder / 'tiny.py')
     online, averaged = (build_model(network, sampler=sampler, seed=seed) for seed in (0, 1))
     emas = {'0.9': averaged.denoiser.state_dict()}
-    torch.save(dict(state_dict=online.state_dict(), emas=emas), folder / 'run.pth')
+    meta = dict(cfg=(folder / 'tiny.py').read_text())
+    torch.save(dict(state_dict=online.state_dict(), emas=emas, meta=meta), folder / 'run.pth')
     return folder / 'tiny.py', folder / 'run.pth'
 
 
@@ -39,9 +40,9 @@ def sample(files, monkeypatch, tmp_path):
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
 
-    def run(*args, config=files[0], out='a.npz'):
+    def run(*args, model=files, out='a.npz'):
         out = tmp_path / out
-        line = ['tools/sample.py', config, files[1], '--num-samples', 6, '--out', out, *args]
+        line = ['tools/sample.py', *model, '--num-samples', 6, '--out', out, *args]
         monkeypatch.setattr(sys, 'argv', [*map(str, line), '--device', 'cpu'])
         tool.run_cli(tool.main)
         if out.suffix != '.npz':
@@ -57,6 +58,10 @@ def sample(files, monkeypatch, tmp_path):
 def assert_same(found, expected):
     assert np.array_equal(found[1], expected[1])
     assert np.array_equal(found[0], expected[0])
+
+
+def test_a_checkpoint_that_says_what_it_is_of_is_enough(sample, files):
+    assert_same(sample(model=files[1:]), sample())
 
 
 def test_the_defaults_are_those_of_the_library(sample, files):
@@ -143,9 +148,9 @@ def test_progress_is_shown(sample, capfd):
         ('edm_imagenet64_ema', 'own sampler does not say how many scales timesteps counts'),
     ],
 )
-def test_a_released_model_says_how_many_scales_it_has(name, message, sample, capsys):
+def test_a_released_model_says_how_many_scales_it_has(name, message, sample, files, capsys):
     with pytest.raises(SystemExit):
-        sample('--timesteps', '300,0', config=name)
+        sample('--timesteps', '300,0', model=[name, files[1]])
     assert message in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints.conversion import Source, read_source
+from mmagic_cm.checkpoints.model_card import model_card
 from mmagic_cm.checkpoints.writing import write_openai
 from mmagic_cm.command_line import Parser, add_ema_argument
 from mmagic_cm.errors import InputError, run_cli
@@ -31,26 +32,29 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def convert(source: Source, layout: str, out: Path) -> None:
-    """Write it; what the layout cannot express is an InputError."""
+def convert(source: Source, layout: str, out: Path) -> str:
+    """Write it, and say what there is to know; what the layout cannot express is an InputError."""
+    said = f'{out} is written'
     if out.suffix not in SUFFIXES.get(layout, (out.suffix,)):
         raise InputError(f'{out}: end its name with {" or ".join(SUFFIXES[layout])}.')
     if layout == 'diffusers':
-        source.write_diffusers(out)
+        pipeline = source.pipeline_settings()
+        source.write_diffusers(out, model_card(source, out, {}, pipeline=pipeline))
+        said += f': {pipeline.said}'
     elif layout == 'ours':
         source.write_ours(out)
     elif source.denoiser is not None and source.denoiser.network.null_class:
         raise InputError('The paper\'s code does not know "no class": null_class has no layout.')
     else:
         write_openai(source.weights, out)
+    return said
 
 
 def main() -> None:
     """Read, write, and say where it is."""
     args = parse_args()
     config = None if args.config is None else load_config(args.config)
-    convert(read_source(args.source, args.ema, config), args.to, args.out)
-    print(f'{args.out} is written')
+    print(convert(read_source(args.source, args.ema, config), args.to, args.out))
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ from mmengine import DictAction
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints.conversion import read_source
 from mmagic_cm.checkpoints.model_card import model_card
-from mmagic_cm.checkpoints.writing import FORMATS, content_hash
+from mmagic_cm.checkpoints.writing import FORMATS, content_hash, in_place_of
 from mmagic_cm.command_line import Parser, add_ema_argument
 from mmagic_cm.errors import InputError, run_cli
 
@@ -26,6 +26,9 @@ def parse_args() -> argparse.Namespace:
     add_ema_argument(parser)
     parser.add_argument('--config', help='config file or released name; default: the one inside')
     parser.add_argument('--data', help='what it was trained on, for the card')
+    parser.add_argument(
+        '--license', default='unknown', help="of the weights, as the Hub names it: 'mit', say"
+    )
     parser.add_argument(
         '--metrics', nargs='+', action=DictAction, default={}, metavar='NAME=VALUE', help='of it'
     )
@@ -54,7 +57,10 @@ def main() -> None:
     published = path.with_name(f'{path.stem}-{content_hash(fresh)}{path.suffix}')
     fresh.replace(published)
     card = published.with_suffix('.md')
-    card.write_text(model_card(source, published, args.metrics, args.data), encoding='utf-8')
+    with in_place_of(card) as text:
+        text.write_text(
+            model_card(source, published, args.metrics, args.data, args.license), encoding='utf-8'
+        )
     print(f'{published} and {card.name} are written')
 
 
