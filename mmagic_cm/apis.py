@@ -57,7 +57,12 @@ def load_config(path: str | Path) -> Config:
         raise InputError(f'{path} is no config file that can be read: {error}') from error
 
 
-def _choose_device(device: str | torch.device | None) -> torch.device:
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """A device that is there: the one that is named, else a GPU where there is one, else the CPU.
+
+    Raises:
+        InputError: It cannot be used here.
+    """
     if device is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
@@ -117,7 +122,7 @@ def init_model(
         >>> model = init_model('cd_imagenet64_lpips', 'auto')  # demo/download_checkpoints.py
     """
     register_safe_loaders()
-    device = _choose_device(device)
+    device = choose_device(device)
     if isinstance(config, str | Path):
         config = load_config(config)
     if 'model' not in config:

@@ -74,6 +74,7 @@ def page(work_dirs, tmp_path_factory):
             served.local_url, verbose=False, download_files=str(downloads)
         )
         yield SimpleNamespace(
+            blocks=served,
             url=served.local_url.rstrip('/'),
             client=caller,
             shelf=shelf,
