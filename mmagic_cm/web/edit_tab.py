@@ -13,7 +13,7 @@ from ..generation import check_seed
 from ..images import save_image, save_npz
 from .drawing import parse_levels
 from .events import QUIET, Jobs, Listeners, Stopped, Watch, readable
-from .generate_tab import Results, class_dropdown
+from .generate_tab import MAX_SEED, Results, class_dropdown
 from .models import Shelf, labels_of
 from .outputs import Outputs
 from .painting import MASKS, SHOWN_SIZE, enlarge, from_editor, make_mask
@@ -106,10 +106,15 @@ class EditTab:
                 )
                 self.classes = class_dropdown('None: at random.', max_choices=2)
                 candidates = gr.Slider(1, MAX_CANDIDATES, 4, step=1, label='Candidates')
-                seed = gr.Number(0, precision=0, minimum=0, label='Seed')
+                seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label='Seed')
                 factor = gr.Slider(2, 16, 4, step=1, label='Factor', visible=False)
                 sigma = gr.Number(
-                    None, label='Noise level', minimum=0, info='Empty: a good one', visible=False
+                    None,
+                    label='Noise level',
+                    minimum=0,
+                    maximum=1000,
+                    info='Empty: a good one',
+                    visible=False,
                 )
                 with gr.Accordion('Expert settings', open=False):
                     num_steps = gr.Slider(2, 100, 40, step=1, label='Noise levels')

@@ -41,13 +41,13 @@ class Page(gr.Blocks):
     ) -> list:
         """Refuse what does not fit, then let Gradio read the pictures."""
         with sentences('reading a request'):
-            for control, value in zip(block_fn.inputs, inputs, strict=False):
-                _check_size(control, value)
             files = [file for value in inputs for file in _files_in(value)]
             if len(files) > MAX_PICTURES:
                 raise InputError(f'A request holds at most {MAX_PICTURES} pictures.')
             for file in files:
                 _check_picture(file)
+            for control, value in zip(block_fn.inputs, inputs, strict=False):
+                _check_size(control, value)
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
 
 

@@ -11,6 +11,7 @@ from .models import Shelf, labels_of
 from .outputs import Outputs
 
 MAX_IMAGES = 256
+MAX_SEED = 2**53 - 1  # a browser's numbers go up to there
 COLUMNS, COLUMNS_OF_TWO = 8, 3  # of the galleries
 
 
@@ -139,7 +140,7 @@ class GenerateTab:
                     num_images = gr.Slider(
                         1, MAX_IMAGES, 16, step=1, label='Images', elem_id='num_images'
                     )
-                    seed = gr.Number(0, precision=0, minimum=0, label='Seed')
+                    seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label='Seed')
                 first = SamplerControls.build('A', 'one step')
                 compare = gr.Checkbox(
                     False,
@@ -252,12 +253,13 @@ class GenerateTab:
         return [table(results, model.device), *shown_a, *shown_b, drawn]
 
 
-def class_dropdown(info: str, **settings) -> gr.Dropdown:
+def class_dropdown(info: str, max_choices: int = MAX_IMAGES, **settings) -> gr.Dropdown:
     """Classes by name or number, searchable; their choices come with the model."""
     return gr.Dropdown(
         [],
         value=[],
         multiselect=True,
+        max_choices=max_choices,
         allow_custom_value=True,
         label='Classes',
         info=info,

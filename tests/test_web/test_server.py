@@ -112,7 +112,7 @@ def test_a_run(page):
         (dict(config='{run}/tiny.py'), 'no config that this page offers'),
         (dict(classes=['eleven']), "'eleven' is no class"),
         (dict(num_images=10**6), 'Images: a number from 1 to 256'),
-        (dict(num_images=1, seed=-1), 'seed|[Mm]inimum'),
+        (dict(num_images=1, seed=-1), 'Seed: a number from 0'),
         (dict(dropout=True), 'no dropout'),
         (dict(sampler='multistep', levels='1, 2'), 'must descend'),
     ],
