@@ -16,9 +16,9 @@ from .events import QUIET, Jobs, Listeners, Stopped, Watch, readable
 from .generate_tab import MAX_SEED, Results, class_dropdown
 from .models import Shelf, labels_of
 from .outputs import Outputs
-from .painting import MASKS, SHOWN_SIZE, enlarge, from_editor, make_mask
+from .painting import MASKS, SHOWN_SIZE, enlarge, from_editor, make_mask, shrink
 
-MAX_CANDIDATES = 32
+MAX_CANDIDATES = 16
 HELP = {
     'inpainting': 'Paint over what is to be filled; the rest stays exactly.',
     'colorization': 'Keeps the luminance, and draws colours. For models of colour pictures.',
@@ -228,7 +228,7 @@ def _inputs(task: str, picture: dict | None, mask: str, second: Image.Image | No
         if second is None:
             return [], []
         first, _ = from_editor(picture, needs_mask=False)
-        return [first, second.convert('RGB')], []
+        return [first, shrink(second)], []
     image, painted = from_editor(picture, needs_mask=task == 'inpainting')
     return [image], [make_mask(mask, painted)] if task == 'inpainting' else []
 
@@ -241,11 +241,12 @@ def _picked(offered: list[str], event: gr.SelectData) -> Image.Image:
 
 
 def _uploaded(value: dict | None) -> Image.Image | dict:
-    """A small picture as large as one can paint in."""
+    """A small picture as large as one can paint in, a large one as small as it is edited."""
     background = value and value['background']
-    if background is None or max(background.size) >= enlarge(background).width:
+    if background is None:
         return gr.skip()
-    return enlarge(background)
+    shown = enlarge(shrink(background))
+    return gr.skip() if shown.size == background.size else shown
 
 
 def _offered(drawn: list[str]) -> tuple[list[str], list[str]]:

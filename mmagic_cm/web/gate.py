@@ -19,7 +19,7 @@ from .events import Listeners, sentences
 API = '/gradio_api'
 MAX_UPLOAD = 20 * 2**20  # bytes of a file
 MAX_REQUEST = 2**17  # bytes of any other request, which holds names and numbers
-MAX_PIXELS = 2048**2  # of a picture
+MAX_PIXELS = 4096**2  # of a picture
 MAX_PICTURES = 4  # in a request: of the editor background, paint and both; and a second one
 FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF')  # no PostScript, which is a program
 # Gradio's page names a script of another host; a browser that is told this fetches none.
