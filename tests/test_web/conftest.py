@@ -64,6 +64,11 @@ def free_port() -> int:
         return any_free.getsockname()[1]
 
 
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
 @pytest.fixture(scope='module')
 def page(work_dirs, tmp_path_factory):
     """The page, served in this process, with a client of its API."""

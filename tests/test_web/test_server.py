@@ -1,10 +1,11 @@
 """The page over the network: its API, and what it keeps to itself."""
 
-import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -191,16 +192,51 @@ def test_a_port_that_is_taken(page):
         pass
 
 
-def test_the_command_line(monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location('gradio_demo', ROOT / 'demo' / 'gradio_demo.py')
-    demo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(demo)
-    monkeypatch.setattr(sys, 'argv', ['gradio_demo.py'])
-    args = demo.parse_args()
-    assert (args.host, args.port, args.allow_any_checkpoint) == ('127.0.0.1', None, False)
-    monkeypatch.setattr(sys, 'argv', ['gradio_demo.py', '--share'])
-    with pytest.raises(SystemExit):
-        demo.parse_args()
+@pytest.mark.parametrize(
+    ('options', 'sentence'),
+    [
+        (['--port', '70000'], 'cannot listen on 127.0.0.1:70000'),
+        (['--work-dirs', 'not/there'], 'not/there is no folder'),
+        (['--device', 'cuda:99'], 'cuda:99 cannot be used'),
+        (['--device', 'gpu'], 'gpu cannot be used'),
+        (['--share'], '--share'),
+    ],
+)
+def test_what_cannot_be_served_is_refused_at_the_start(run_script, options, sentence):
+    code, _, said = run_script('demo/gradio_demo.py', *options)
+    assert code in (1, 2)
+    assert sentence in said.splitlines()[-1]
+
+
+def test_a_signal_ends_it_and_removes_its_folder(run_script, work_dirs, port):
+    folders: list[Path] = []
+
+    def terminate() -> None:
+        """Once it has an upload, and a client who listens."""
+        url = f'http://127.0.0.1:{port}/gradio_api'
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as web:
+            [path] = web.post(f'{url}/upload', files=dict(files=('a.png', b'a'))).json()
+            folders.append(Path(path).parents[2])
+            with web.stream('GET', f'{url}/heartbeat/me'):
+                os.kill(os.getpid(), signal.SIGTERM)
+                while folders[0].exists():
+                    time.sleep(0.05)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    client = threading.Thread(target=terminate)
+    client.start()
+    try:
+        code, out, said = run_script(
+            'demo/gradio_demo.py', '--port', port, '--work-dirs', work_dirs, '--device', 'cpu'
+        )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    client.join(10)
+    assert (code, said) == (143, 'stopped by SIGTERM.\n')
+    assert f'127.0.0.1:{port}' in out
+    assert folders[0].name.startswith('mmagic_cm_web_')
+    assert not folders[0].exists()
 
 
 AFTER_MMAGIC = """
@@ -228,10 +264,7 @@ with serve(Shelf([work_dirs], 'cpu'), port=port) as page:
 
 
 @pytest.mark.slow
-def test_after_mmagics_own_inferencer(work_dirs):
-    with socket.socket() as any_free:
-        any_free.bind(('127.0.0.1', 0))
-        port = any_free.getsockname()[1]
+def test_after_mmagics_own_inferencer(work_dirs, port):
     command = [sys.executable, '-c', AFTER_MMAGIC, str(work_dirs), str(port)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr
