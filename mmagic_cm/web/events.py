@@ -23,6 +23,11 @@ QUIET = dict(api_name=False, show_progress='hidden')  # events of the page that 
 SORRY = 'Something went wrong that is not your fault; the log of the server says what.'
 
 
+def said(error: InputError) -> str:
+    """What an error says, for Gradio, which shows messages as HTML."""
+    return html.escape(str(error), quote=False)
+
+
 @contextmanager
 def sentences(what: str) -> Iterator[None]:
     """Let work for the page end in one sentence, whatever happens.
@@ -34,9 +39,7 @@ def sentences(what: str) -> Iterator[None]:
     except gr.Error:
         raise
     except InputError as error:
-        # Gradio shows messages as HTML.
-        text = html.escape(str(error), quote=False)
-        raise gr.Error(text, duration=None, print_exception=False) from error
+        raise gr.Error(said(error), duration=None, print_exception=False) from error
     except torch.cuda.OutOfMemoryError as error:
         raise gr.Error(
             'The GPU has not enough memory for this: take fewer images at a time.',

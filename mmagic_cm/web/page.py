@@ -6,7 +6,7 @@ from ..checkpoints import RELEASED
 from ..errors import InputError
 from ..models.consistency_model import PRECISIONS
 from .edit_tab import EditTab
-from .events import MAX_WAITING, QUIET, Listeners, readable
+from .events import MAX_WAITING, QUIET, Listeners, readable, said
 from .gate import Page
 from .generate_tab import GenerateTab
 from .models import OWN, Shelf
@@ -56,7 +56,7 @@ def build_page(shelf: Shelf, outputs: Outputs, listeners: Listeners) -> Page:
             try:
                 classes = shelf.class_names(checkpoint, config)
             except InputError as error:  # of a model that nobody has asked for yet
-                gr.Warning(str(error))
+                gr.Warning(said(error))
                 classes = None
             return [gr.Dropdown(choices=classes or [], value=[], visible=classes is not None)] * 2
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gradio_client
@@ -88,13 +89,18 @@ def test_a_walk_between_noises(page):
     assert len(gallery) == 5
 
 
-def test_stop(page):
-    work = page.client.submit(
-        num_images=256, batch_size=1, sampler='Heun', num_steps=100, api_name='/generate'
-    )
+def long_work(client: gradio_client.Client) -> gradio_client.client.Job:
+    """Minutes of it, once it has begun."""
+    settings = dict(num_images=256, batch_size=1, sampler='Heun', num_steps=100)
+    work = client.submit(**settings, api_name='/generate')
     end = time.monotonic() + 30
     while not work.status().progress_data and time.monotonic() < end:
         time.sleep(0.05)
+    return work
+
+
+def test_stop(page):
+    work = long_work(page.client)
     page.client.predict(api_name='/stop_generate')
     assert 'stopped after' in work.result(timeout=30)[0]
 
@@ -123,6 +129,23 @@ def test_mistakes_are_answered_with_a_sentence(page, work_dirs, settings, senten
     settings = {k: v.format(run=run) if isinstance(v, str) else v for k, v in settings.items()}
     with pytest.raises(Exception, match=sentence):
         page.client.predict(**settings, api_name='/generate')
+
+
+def test_people_who_choose_at_once_all_see_the_classes(page, ask):
+    own = "the checkpoint's own"
+
+    def choose(k: int) -> list[str]:
+        [done] = [m for m in ask('describe', [CHECKPOINT, own]) if m['msg'] == 'process_completed']
+        return [name for name, _ in done['output']['data'][0]['choices']]
+
+    with ThreadPoolExecutor(5) as people:
+        assert [*people.map(choose, range(20))] == [[*'0123456789']] * 20
+
+
+def test_who_sees_no_classes_is_told_why(page, ask):
+    messages = [*ask('describe', ['<b>nothing</b>.pth', "the checkpoint's own"])]
+    [told] = [message['log'] for message in messages if message['msg'] == 'log']
+    assert "'&lt;b&gt;nothing&lt;/b&gt;.pth' is none of the checkpoints" in told
 
 
 def test_no_other_run_is_shown(page, work_dirs):
@@ -208,19 +231,19 @@ def test_what_cannot_be_served_is_refused_at_the_start(run_script, options, sent
     assert sentence in said.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_and_removes_its_folder(run_script, work_dirs, port):
     folders: list[Path] = []
 
     def terminate() -> None:
-        """Once it has an upload, and a client who listens."""
-        url = f'http://127.0.0.1:{port}/gradio_api'
+        """Once it has an upload, and is at work."""
+        url = f'http://127.0.0.1:{port}'
         with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as web:
-            [path] = web.post(f'{url}/upload', files=dict(files=('a.png', b'a'))).json()
-            folders.append(Path(path).parents[2])
-            with web.stream('GET', f'{url}/heartbeat/me'):
-                os.kill(os.getpid(), signal.SIGTERM)
-                while folders[0].exists():
-                    time.sleep(0.05)
+            files = dict(files=('a.png', b'a'))
+            [path] = web.post(f'{url}/gradio_api/upload', files=files).json()
+        folders.append(Path(path).parents[2])
+        long_work(gradio_client.Client(url, verbose=False, download_files=False))
+        os.kill(os.getpid(), signal.SIGTERM)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     client = threading.Thread(target=terminate)
