@@ -51,6 +51,13 @@ def test_what_the_page_draws_is_what_python_draws(page, model):
     assert '| A | one step | 1 |' in costs
 
 
+def test_a_result_leaves_each_of_its_files_once(page):
+    count = lambda: sum(path.is_file() for path in page.folder.rglob('*'))  # noqa: E731
+    before = count()
+    page.client.predict(num_images=5, seed=99, api_name='/generate')
+    assert count() - before == 7
+
+
 def test_two_samplers_side_by_side(page, model):
     costs, _, _, a, _, _, b = page.client.predict(
         classes=['3'], num_images=2, compare=True, sampler_b='Heun', num_steps_b=2,
