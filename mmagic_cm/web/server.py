@@ -20,6 +20,7 @@ from .outputs import Outputs
 from .page import build_page
 
 LOCALHOST = '127.0.0.1'
+MAX_SESSIONS = 1000  # that are remembered, with what each was offered
 
 
 @contextmanager
@@ -55,6 +56,7 @@ def serve(shelf: Shelf, host: str = LOCALHOST, port: int | None = None) -> Itera
                 max_file_size=MAX_UPLOAD,
                 ssr_mode=False,
                 enable_monitoring=False,
+                state_session_capacity=MAX_SESSIONS,
                 app_kwargs=dict(middleware=[Middleware(Gate, listeners=listeners)]),
             )
         except (OSError, OverflowError) as error:
