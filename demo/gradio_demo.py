@@ -1,10 +1,18 @@
 """A page to sample, edit and look at runs with: ``python demo/gradio_demo.py``."""
 
 import argparse
+import threading
 from pathlib import Path
 
 from mmagic_cm.command_line import Parser
 from mmagic_cm.errors import InputError, run_cli
+
+
+def folder(text: str) -> Path:
+    """The type of ``--work-dirs``: a folder that is there."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f'{text} is no folder')
+    return Path(text)
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,8 +25,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--work-dirs',
         nargs='+',
-        type=Path,
-        default=[Path('work_dirs')],
+        type=folder,
+        default=[Path('work_dirs')],  # which may come later
         metavar='DIR',
         help='where runs, their configs and checkpoints are (default: work_dirs)',
     )
@@ -44,7 +52,7 @@ def main() -> None:
     shelf = Shelf(args.work_dirs, args.device, args.allow_any_checkpoint)
     with serve(shelf, args.host, args.port) as page:
         print(f'The page is at {page.local_url} (Ctrl-C ends it)', flush=True)
-        page.block_thread()
+        threading.Event().wait()
 
 
 if __name__ == '__main__':

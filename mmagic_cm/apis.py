@@ -61,7 +61,12 @@ def load_config(path: str | Path) -> Config:
         raise InputError(f'{path} is no config file that can be read: {error}') from error
 
 
-def _choose_device(device: str | torch.device | None) -> torch.device:
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """A device that is there: the one that is named, else a GPU where there is one, else the CPU.
+
+    Raises:
+        InputError: It cannot be used here.
+    """
     if device is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
@@ -123,7 +128,7 @@ def init_model(
         >>> model = init_model('work_dirs/demo/iter_600.pth')
     """
     register_safe_loaders()
-    device = _choose_device(device)
+    device = choose_device(device)
     if isinstance(config, str | Path):
         if checkpoint is None and is_checkpoint(config):
             checkpoint = 'auto'

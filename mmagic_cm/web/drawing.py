@@ -75,8 +75,6 @@ class SamplerChoice:
 
     def _sigmas(self, model: ConsistencyModel) -> list[float]:
         if not self.levels.strip():
-            if self.num_levels < 1:
-                raise InputError(f'There must be at least 1 level, not {self.num_levels}.')
             of = model.denoiser
             count = int(self.num_levels) + 1  # the last one is the picture, and not evaluated
             return karras_sigmas(count, of.sigma_min, of.sigma_max, of.rho)[:-1].tolist()

@@ -1,5 +1,7 @@
 """The second tab: edit a picture with the model."""
 
+from pathlib import Path
+
 import gradio as gr
 import numpy as np
 from PIL import Image
@@ -10,13 +12,13 @@ from ..errors import InputError
 from ..generation import check_seed
 from ..images import save_image, save_npz
 from .drawing import parse_levels
-from .events import Jobs, Stopped, Watch
-from .generate_tab import Results, class_dropdown
+from .events import QUIET, Jobs, Listeners, Stopped, Watch, readable
+from .generate_tab import MAX_SEED, Results, class_dropdown
 from .models import Shelf, labels_of
 from .outputs import Outputs
-from .painting import MASKS, SHOWN_SIZE, enlarge, from_editor, make_mask
+from .painting import MASKS, SHOWN_SIZE, enlarge, from_editor, make_mask, shrink
 
-MAX_CANDIDATES = 32
+MAX_CANDIDATES = 16
 HELP = {
     'inpainting': 'Paint over what is to be filled; the rest stays exactly.',
     'colorization': 'Keeps the luminance, and draws colours. For models of colour pictures.',
@@ -41,17 +43,25 @@ class EditTab:
         shelf: The models.
         outputs: Where results are written.
         chooser: The components of checkpoint, config and precision.
-        drawn: The gallery of the first tab, whose pictures can be taken.
+        drawn: The paths of the first tab's pictures, which can be taken.
+        listeners: Who waits for results.
 
     Attributes:
         classes: The component of the classes, whose choices depend on the model.
-        jobs: Its long work.
     """
 
-    def __init__(self, shelf: Shelf, outputs: Outputs, chooser: list, drawn: gr.Gallery) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        outputs: Outputs,
+        chooser: list,
+        drawn: gr.State,
+        listeners: Listeners,
+    ) -> None:
         self._shelf = shelf
         self._outputs = outputs
-        self.jobs = Jobs()
+        self._jobs = Jobs(listeners)
+        offered = gr.State([])  # paths of pictures to pick; none: the digits
         with gr.Row():
             with gr.Column(scale=3, min_width=420):
                 task = gr.Dropdown([*TASKS], value='inpainting', label='Task')
@@ -96,14 +106,24 @@ class EditTab:
                 )
                 self.classes = class_dropdown('None: at random.', max_choices=2)
                 candidates = gr.Slider(1, MAX_CANDIDATES, 4, step=1, label='Candidates')
-                seed = gr.Number(0, precision=0, minimum=0, label='Seed')
+                seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label='Seed')
                 factor = gr.Slider(2, 16, 4, step=1, label='Factor', visible=False)
                 sigma = gr.Number(
-                    None, label='Noise level', info='Empty: a good one', visible=False
+                    None,
+                    label='Noise level',
+                    minimum=0,
+                    maximum=1000,
+                    info='Empty: a good one',
+                    visible=False,
                 )
                 with gr.Accordion('Expert settings', open=False):
                     num_steps = gr.Slider(2, 100, 40, step=1, label='Noise levels')
-                    levels = gr.Textbox('', label='... or these levels', placeholder='5.38, 2.24')
+                    levels = gr.Textbox(
+                        '',
+                        label='... or these levels',
+                        placeholder='5.38, 2.24',
+                        max_length=200,
+                    )
                     num_resamples = gr.Slider(1, 20, 1, step=1, label='Visits of each level')
                 with gr.Row():
                     run = gr.Button('Edit', variant='primary', elem_id='edit')
@@ -121,14 +141,13 @@ class EditTab:
             ],
             task,
             [told, mask, second, factor, sigma],
-            queue=False,
-            api_name=False,
+            **QUIET,
         )
-        pick.select(_picked, pick, editor, queue=False, api_name=False)
-        editor.upload(_uploaded, editor, editor, queue=False, api_name=False)
-        take.click(_offered, drawn, pick, queue=False, api_name=False)
+        pick.select(readable(_picked), offered, editor, **QUIET)
+        editor.upload(readable(_uploaded), editor, editor, **QUIET)
+        take.click(readable(_offered), drawn, [pick, offered], **QUIET)
         inputs = [*chooser, task, editor, mask, second, self.classes, candidates, seed]
-        self.jobs.wire(
+        self._jobs.wire(
             run,
             stop,
             self.edit,
@@ -162,10 +181,8 @@ class EditTab:
         Raises:
             InputError: Settings that do not fit.
         """
-        if not 1 <= num_candidates <= MAX_CANDIDATES:
-            raise InputError(f'This page draws 1 to {MAX_CANDIDATES} candidates.')
         pictures, masks = _inputs(task, picture, mask, second)
-        with self.jobs.running(request) as is_stopped:
+        with self._jobs.running(request) as is_stopped:
             progress(0, desc='Loading the model')
             names = self._shelf.class_names(checkpoint, config)
             labels = labels_of(classes, names)
@@ -211,30 +228,30 @@ def _inputs(task: str, picture: dict | None, mask: str, second: Image.Image | No
         if second is None:
             return [], []
         first, _ = from_editor(picture, needs_mask=False)
-        return [first, second.convert('RGB')], []
+        return [first, shrink(second)], []
     image, painted = from_editor(picture, needs_mask=task == 'inpainting')
     return [image], [make_mask(mask, painted)] if task == 'inpainting' else []
 
 
-def _picked(pictures: list, event: gr.SelectData) -> Image.Image:
-    path, _ = pictures[event.index]
-    return _read(path)
-
-
-def _read(path: str) -> Image.Image:
-    with Image.open(path) as picture:
+def _picked(offered: list[str], event: gr.SelectData) -> Image.Image:
+    if not offered:
+        return enlarge(digits_to_pick()[event.index])
+    with Image.open(offered[event.index]) as picture:
         return enlarge(picture)
 
 
-def _uploaded(value: dict) -> Image.Image | dict:
-    """A small picture as large as one can paint in."""
-    background = value['background']
-    if background is None or max(background.size) >= enlarge(background).width:
+def _uploaded(value: dict | None) -> Image.Image | dict:
+    """A small picture as large as one can paint in, a large one as small as it is edited."""
+    background = value and value['background']
+    if background is None:
         return gr.skip()
-    return enlarge(background)
+    shown = enlarge(shrink(background))
+    return gr.skip() if shown.size == background.size else shown
 
 
-def _offered(pictures: list | None) -> list:
-    if not pictures:
-        raise gr.Error('Nothing was drawn yet.', print_exception=False)
-    return [_read(path) for path, _ in pictures]
+def _offered(drawn: list[str]) -> tuple[list[str], list[str]]:
+    """What to show and what to pick from: the pictures that are still kept."""
+    kept = [path for path in drawn if Path(path).exists()]
+    if not kept:
+        raise InputError('Nothing was drawn yet, or too long ago.')
+    return kept, kept

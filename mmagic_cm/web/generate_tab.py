@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ..errors import InputError
 from ..generation import check_seed
 from .drawing import NOISE, SAMPLERS, WITH_CHURN, WITH_STEPS, Drawn, SamplerChoice, draw, table
-from .events import Jobs
+from .events import QUIET, Jobs, Listeners
 from .models import Shelf, labels_of
 from .outputs import Outputs
 
 MAX_IMAGES = 256
+MAX_SEED = 2**53 - 1  # a browser's numbers go up to there
 COLUMNS, COLUMNS_OF_TWO = 8, 3  # of the galleries
 
 
@@ -39,7 +39,9 @@ class SamplerControls:
             gr.Slider(
                 1, 20, own.num_levels, step=1, label='Noise levels', info='One evaluation each'
             ),
-            gr.Textbox(own.levels, label='... or these levels', placeholder='80, 1.3'),
+            gr.Textbox(
+                own.levels, label='... or these levels', placeholder='80, 1.3', max_length=200
+            ),
             gr.Slider(1, 100, own.num_steps, step=1, label='Steps'),
             gr.Slider(0, 100, own.churn, label='Churn', info='Noise added on the way'),
         )
@@ -49,8 +51,7 @@ class SamplerControls:
             lambda kind: [gr.update(visible=visible) for visible in _visible(kind)],
             controls.kind,
             controls.parts[1:],
-            queue=False,
-            api_name=False,
+            **QUIET,
         )
         return controls
 
@@ -118,17 +119,18 @@ class GenerateTab:
         shelf: The models.
         outputs: Where results are written.
         chooser: The components of checkpoint, config and precision.
+        listeners: Who waits for results.
 
     Attributes:
         classes: The component of the classes, whose choices depend on the model.
-        results: Of sampler A and B.
-        jobs: Its long work.
+        drawn: The paths of a session's pictures by sampler A, which the server alone sees.
     """
 
-    def __init__(self, shelf: Shelf, outputs: Outputs, chooser: list) -> None:
+    def __init__(self, shelf: Shelf, outputs: Outputs, chooser: list, listeners: Listeners) -> None:
         self._shelf = shelf
         self._outputs = outputs
-        self.jobs = Jobs()
+        self.drawn = gr.State([])
+        self._jobs = Jobs(listeners)
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
                 self.classes = class_dropdown(
@@ -138,7 +140,7 @@ class GenerateTab:
                     num_images = gr.Slider(
                         1, MAX_IMAGES, 16, step=1, label='Images', elem_id='num_images'
                     )
-                    seed = gr.Number(0, precision=0, minimum=0, label='Seed')
+                    seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label='Seed')
                 first = SamplerControls.build('A', 'one step')
                 compare = gr.Checkbox(
                     False,
@@ -163,7 +165,6 @@ class GenerateTab:
                         a = Results.build('A')
                     with gr.Column(visible=False, elem_id='results_b') as results_column:
                         b = Results.build('B')
-        self.results = [a, b]
         compare.change(
             lambda wanted: [
                 *[gr.Column(visible=wanted)] * 2,
@@ -171,16 +172,15 @@ class GenerateTab:
             ],
             compare,
             [second_column, results_column, a.gallery, b.gallery],
-            queue=False,
-            api_name=False,
+            **QUIET,
         )
         inputs = [*chooser, self.classes, num_images, seed, *first.parts, compare, *second.parts]
-        self.jobs.wire(
+        self._jobs.wire(
             run,
             stop,
             self.generate,
             [*inputs, noise, dropout, batch_size],
-            [costs, *a.parts, *b.parts],
+            [costs, *a.parts, *b.parts, self.drawn],
             'generate',
         )
 
@@ -209,17 +209,15 @@ class GenerateTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio looks for it here
     ) -> list:
-        """Draw; returns what it cost, and the images and files of A and B.
+        """Draw; returns what it cost, the images and files of A and B, and the paths of A's.
 
         Raises:
             InputError: Settings that do not fit.
         """
-        if not 1 <= num_images <= MAX_IMAGES:
-            raise InputError(f'This page draws 1 to {MAX_IMAGES} images, not {num_images}.')
         choices = [SamplerChoice(sampler, num_levels, levels, num_steps, churn)]
         if compare:
             choices.append(SamplerChoice(sampler_b, num_levels_b, levels_b, num_steps_b, churn_b))
-        with self.jobs.running(request) as is_stopped:
+        with self._jobs.running(request) as is_stopped:
             progress(0, desc='Loading the model')
             names = self._shelf.class_names(checkpoint, config)
             labels = labels_of(classes, names)
@@ -251,15 +249,17 @@ class GenerateTab:
                     break
         a, b = [*results, None][:2]
         shown_a, shown_b = (shown(drawn, names, self._outputs) for drawn in (a, b))
-        return [table(results, model.device), *shown_a, *shown_b]
+        drawn = [path for path, _ in shown_a[0] or ()]
+        return [table(results, model.device), *shown_a, *shown_b, drawn]
 
 
-def class_dropdown(info: str, **settings) -> gr.Dropdown:
+def class_dropdown(info: str, max_choices: int = MAX_IMAGES, **settings) -> gr.Dropdown:
     """Classes by name or number, searchable; their choices come with the model."""
     return gr.Dropdown(
         [],
         value=[],
         multiselect=True,
+        max_choices=max_choices,
         allow_custom_value=True,
         label='Classes',
         info=info,

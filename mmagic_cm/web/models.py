@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from torchvision.models import ResNet50_Weights
 
-from ..apis import init_model, load_config
+from ..apis import choose_device, init_model, load_config
 from ..checkpoints import RELEASED, read_checkpoint
 from ..checkpoints.configs import SUFFIXES, config_inside
 from ..checkpoints.released import cache_folder, configs_folder
@@ -43,7 +43,7 @@ class Shelf:
         capacity: int = 2,
     ) -> None:
         self.work_dirs = [Path(folder) for folder in work_dirs]
-        self.device = device
+        self.device = choose_device(device)
         self.allow_any_checkpoint = allow_any_checkpoint
         self._capacity = capacity
         self._loaded: OrderedDict[tuple, ConsistencyModel] = OrderedDict()

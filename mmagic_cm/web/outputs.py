@@ -1,29 +1,32 @@
-"""The folder in which the page's files are."""
+"""The folder in which the page's results are."""
 
 import shutil
 import tempfile
-import time
+from collections import deque
 from pathlib import Path
 
-HOUR = 3600.0
+HOUR = 3600  # seconds that a file is kept
+MAX_RESULTS = 100
 
 
 class Outputs:
-    """Folders for results, of which old ones are removed whenever a new one is made.
+    """Folders for results, of which the oldest is removed when there are too many.
 
     Args:
-        folder: Where they are.
-        max_age: Seconds that a result is kept. (The page has a copy of its own while it shows it.)
+        folder: Where they are, which Gradio serves: it makes no copy of what lies there, and
+            removes a file after an hour.
+        most: Results that are kept.
     """
 
-    def __init__(self, folder: str | Path, max_age: float = HOUR) -> None:
-        self._folder = Path(folder)
-        self._max_age = max_age
+    def __init__(self, folder: Path, most: int = MAX_RESULTS) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._most = most
+        self._kept: deque[Path] = deque()
 
     def new(self) -> Path:
         """An empty folder."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for old in self._folder.iterdir():
-            if time.time() - old.stat().st_mtime > self._max_age:
-                shutil.rmtree(old)
-        return Path(tempfile.mkdtemp(dir=self._folder))
+        self._kept.append(Path(tempfile.mkdtemp(dir=self._folder)))
+        if len(self._kept) > self._most:
+            shutil.rmtree(self._kept.popleft())
+        return self._kept[-1]

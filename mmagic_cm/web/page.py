@@ -6,7 +6,8 @@ from ..checkpoints import RELEASED
 from ..errors import InputError
 from ..models.consistency_model import PRECISIONS
 from .edit_tab import EditTab
-from .events import readable
+from .events import MAX_WAITING, QUIET, Listeners, readable, said
+from .gate import Page
 from .generate_tab import GenerateTab
 from .models import OWN, Shelf
 from .outputs import HOUR, Outputs
@@ -18,14 +19,14 @@ CSS = '.pixels img {image-rendering: pixelated}'
 THEME = gr.themes.Default(font=gr.themes.Font('sans-serif'), font_mono=gr.themes.Font('monospace'))
 
 
-def build_page(shelf: Shelf, outputs: Outputs) -> gr.Blocks:
+def build_page(shelf: Shelf, outputs: Outputs, listeners: Listeners) -> Page:
     """The page, ready to be launched; see :func:`~mmagic_cm.web.server.serve`."""
-    with gr.Blocks(
+    with Page(
         title=TITLE,
         theme=THEME,
         css=CSS,
         analytics_enabled=False,
-        delete_cache=(int(HOUR), int(HOUR)),
+        delete_cache=(HOUR, HOUR),
     ) as page:
         gr.Markdown(f'# {TITLE}')
         names = _names(shelf)
@@ -45,9 +46,9 @@ def build_page(shelf: Shelf, outputs: Outputs) -> gr.Blocks:
             again = gr.Button('Look for new ones', size='sm', scale=1)
         chooser = [checkpoint, config, precision]
         with gr.Tab('Generate', id='generate', elem_id='tab_generate'):
-            generate = GenerateTab(shelf, outputs, chooser)
+            generate = GenerateTab(shelf, outputs, chooser, listeners)
         with gr.Tab('Edit', id='edit'):
-            edit = EditTab(shelf, outputs, chooser, generate.results[0].gallery)
+            edit = EditTab(shelf, outputs, chooser, generate.drawn, listeners)
         with gr.Tab('Training runs', id='runs'):
             runs = RunsTab(shelf)
 
@@ -55,7 +56,7 @@ def build_page(shelf: Shelf, outputs: Outputs) -> gr.Blocks:
             try:
                 classes = shelf.class_names(checkpoint, config)
             except InputError as error:  # of a model that nobody has asked for yet
-                gr.Warning(str(error))
+                gr.Warning(said(error))
                 classes = None
             return [gr.Dropdown(choices=classes or [], value=[], visible=classes is not None)] * 2
 
@@ -69,23 +70,17 @@ def build_page(shelf: Shelf, outputs: Outputs) -> gr.Blocks:
                 gr.Dropdown(choices=found),
             ]
 
-        quick = dict(queue=False, api_name=False)
         classes = [generate.classes, edit.classes]
         chosen = [checkpoint, config]
         lists = [checkpoint, config, runs.runs]
         for event in (page.load, again.click):
-            event(readable(look), checkpoint, lists, **quick).then(
-                readable(describe), chosen, classes, **quick
+            event(readable(look), checkpoint, lists, **QUIET).then(
+                readable(describe), chosen, classes, **QUIET
             )
         for component in chosen:
-            component.input(readable(describe), chosen, classes, **quick)
-
-        def leave(request: gr.Request) -> None:
-            for jobs in (generate.jobs, edit.jobs):
-                jobs.stop(request)
-
-        page.unload(leave)
-    return page.queue(default_concurrency_limit=1)
+            component.input(readable(describe), chosen, classes, **QUIET)
+    # Nothing goes past the queue.
+    return page.queue(api_open=False, max_size=MAX_WAITING, default_concurrency_limit=1)
 
 
 def _names(shelf: Shelf) -> list[tuple[str, str]]:

@@ -1,4 +1,7 @@
-"""Pictures from the page's editor: small ones are shown large, and come back small."""
+"""Pictures from the page's editor: small ones are shown large, and come back small.
+
+Those of a camera are scaled down.
+"""
 
 import numpy as np
 from PIL import Image
@@ -6,8 +9,16 @@ from PIL import Image
 from ..errors import InputError
 
 SHOWN_SIZE = 320  # pixels at least: nobody can paint into eight
+MAX_SIZE = 1024  # and at most: each candidate is as large as its picture
 PAINTED = 'what I painted'
 MASKS = (PAINTED, 'lower half', 'right half', 'middle')
+
+
+def shrink(picture: Image.Image) -> Image.Image:
+    """A picture in colour, scaled down where it is too large."""
+    small = picture.convert('RGB')
+    small.thumbnail((MAX_SIZE, MAX_SIZE))
+    return small
 
 
 def enlarge(picture: Image.Image) -> Image.Image:
@@ -38,14 +49,14 @@ def from_editor(value: dict | None, needs_mask: bool) -> tuple[np.ndarray, np.nd
 
     Returns:
         uint8 (H, W, 3) and bool (H, W), which is True where there is paint; as small as the picture
-        was before :func:`enlarge`.
+        was before :func:`enlarge`, and as :func:`shrink` makes it.
 
     Raises:
         InputError: There is no picture.
     """
     if not value or value.get('background') is None:
         raise InputError('There is no picture yet: upload one, or pick one.')
-    background = value['background'].convert('RGB')
+    background = shrink(value['background'])
     painted = np.zeros((background.height, background.width), bool)
     for layer in value.get('layers') or ():
         alpha = layer.convert('RGBA').getchannel('A')

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from ..errors import InputError
 from ..images import decode_image
 from ..run_plots import draw_runs, find_grids
-from .events import readable
+from .events import QUIET, readable
 from .models import Shelf
 
 SECONDS = 10
 MAX_SHOWN = 24  # sample grids of a run
+MAX_RUNS = 8
 
 
 class RunsTab:
@@ -33,6 +34,7 @@ class RunsTab:
                 found,
                 value=found[:1],
                 multiselect=True,
+                max_choices=MAX_RUNS,
                 label='Training runs',
                 allow_custom_value=True,
                 scale=4,
@@ -53,10 +55,10 @@ class RunsTab:
             elem_id='grids',
         )
         timer = gr.Timer(SECONDS, active=False)
-        follow.change(lambda on: gr.Timer(active=on), follow, timer, queue=False, api_name=False)
+        follow.change(lambda on: gr.Timer(active=on), follow, timer, **QUIET)
         look = dict(fn=readable(self.show), inputs=self.runs, outputs=[curves, grids])
         show.click(**look, api_name='show_run')
-        timer.tick(**look, api_name=False, show_progress='hidden')
+        timer.tick(**look, **QUIET)
 
     def show(self, runs: list[str]) -> tuple[Figure, list]:
         """Loss curves of runs, and their sample grids.

@@ -3,7 +3,7 @@
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,14 @@ from gradio_client import utils as client_utils
 from starlette.middleware import Middleware
 
 from ..errors import InputError
+from .events import Listeners
+from .gate import MAX_UPLOAD, Gate
 from .models import Shelf
 from .outputs import Outputs
 from .page import build_page
 
 LOCALHOST = '127.0.0.1'
-MAX_UPLOAD = '20mb'
-# Gradio's page names a script of another host; a browser that is told this fetches none.
-POLICY = (
-    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'"
-)
+MAX_SESSIONS = 1000  # that are remembered, with what each was offered
 
 
 @contextmanager
@@ -42,11 +39,12 @@ def serve(shelf: Shelf, host: str = LOCALHOST, port: int | None = None) -> Itera
         The page, whose ``local_url`` says where it is.
 
     Raises:
-        InputError: The port is taken.
+        InputError: The port is taken, or there is no such port.
     """
     _read_open_schemas()
     with tempfile.TemporaryDirectory(prefix='mmagic_cm_web_') as folder, _files_in(Path(folder)):
-        page = build_page(shelf, Outputs(Path(folder) / 'outputs'))
+        listeners = Listeners()
+        page = build_page(shelf, Outputs(Path(folder) / 'served' / 'results'), listeners)
         try:
             page.launch(
                 server_name=host,
@@ -58,30 +56,16 @@ def serve(shelf: Shelf, host: str = LOCALHOST, port: int | None = None) -> Itera
                 max_file_size=MAX_UPLOAD,
                 ssr_mode=False,
                 enable_monitoring=False,
-                app_kwargs=dict(middleware=[Middleware(_OwnContentOnly)]),
+                state_session_capacity=MAX_SESSIONS,
+                app_kwargs=dict(middleware=[Middleware(Gate, listeners=listeners)]),
             )
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise InputError(f'The page cannot listen on {host}:{port}: {error}') from error
         try:
             yield page
         finally:
+            listeners.close()
             page.close(verbose=False)
-
-
-class _OwnContentOnly:
-    """Middleware that sends ``POLICY`` with every answer."""
-
-    def __init__(self, app: Callable) -> None:
-        self._app = app
-
-    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
-        async def send_with_policy(message: dict) -> None:
-            if message['type'] == 'http.response.start':
-                header = (b'content-security-policy', POLICY.encode())
-                message = {**message, 'headers': [*message['headers'], header]}
-            await send(message)
-
-        await self._app(scope, receive, send_with_policy)
 
 
 @contextmanager

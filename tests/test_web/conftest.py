@@ -3,10 +3,12 @@
 import json
 import os
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import gradio_client
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmagic_cm.models import ConsistencyModel
+from mmagic_cm.web.gate import API
 from mmagic_cm.web.models import Shelf
 from mmagic_cm.web.server import serve
 
@@ -64,6 +67,11 @@ def free_port() -> int:
         return any_free.getsockname()[1]
 
 
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
 @pytest.fixture(scope='module')
 def page(work_dirs, tmp_path_factory):
     """The page, served in this process, with a client of its API."""
@@ -74,8 +82,43 @@ def page(work_dirs, tmp_path_factory):
             served.local_url, verbose=False, download_files=str(downloads)
         )
         yield SimpleNamespace(
+            blocks=served,
             url=served.local_url.rstrip('/'),
             client=caller,
             shelf=shelf,
             folder=Path(os.environ['GRADIO_TEMP_DIR']).parent,
         )
+
+
+@pytest.fixture(scope='module')
+def web(page) -> Iterator[httpx.Client]:
+    """A client without manners."""
+    with httpx.Client(base_url=page.url + API, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope='module')
+def ask(page, web) -> Callable[..., Iterator[dict]]:
+    """Queue an event of the page, by name or number, and get what comes of it, message by message.
+
+    Keywords go into the request; the last message says how it ended.
+    """
+    numbers = {name: i for i, fn in page.blocks.fns.items() for name in (fn.name, fn.api_name)}
+
+    def messages(
+        event: str | int, data: list, headers: dict | None = None, **more
+    ) -> Iterator[dict]:
+        body = dict(data=data, fn_index=numbers.get(event, event), **more)
+        body.setdefault('session_hash', os.urandom(6).hex())
+        asked = web.post('/queue/join', json=body, headers=headers)
+        if asked.status_code != 200:
+            yield dict(msg='refused', status=asked.status_code)
+            return
+        params = dict(session_hash=body['session_hash'])
+        with web.stream('GET', '/queue/data', params=params) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix('data:') or '{}')
+                if message and message['msg'] != 'close_stream':
+                    yield message
+
+    return messages

@@ -1,14 +1,13 @@
 """Errors as sentences, and jobs that can be stopped."""
 
 import logging
-import os
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 
 from mmagic_cm.errors import InputError
-from mmagic_cm.web.events import SORRY, Jobs, readable
+from mmagic_cm.web.events import SORRY, Jobs, Listeners, readable
 from mmagic_cm.web.outputs import Outputs
 
 
@@ -28,7 +27,7 @@ def test_errors_are_readable(caplog):
 
 
 def test_stop_reaches_a_job_that_waits_and_one_that_runs():
-    jobs = Jobs()
+    jobs = Jobs(Listeners())
     me, other = SimpleNamespace(session_hash='me'), SimpleNamespace(session_hash='other')
     jobs.announce(me)
     jobs.stop(me)
@@ -45,9 +44,8 @@ def test_stop_reaches_a_job_that_waits_and_one_that_runs():
 
 
 def test_old_results_are_removed(tmp_path):
-    outputs = Outputs(tmp_path / 'outputs', max_age=60)
+    outputs = Outputs(tmp_path / 'outputs', most=2)
     old, fresh = outputs.new(), outputs.new()
     (old / 'a.png').touch()
-    os.utime(old, (0, 0))
     newest = outputs.new()
     assert {*(tmp_path / 'outputs').iterdir()} == {fresh, newest}

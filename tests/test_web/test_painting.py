@@ -5,7 +5,14 @@ import pytest
 from PIL import Image
 
 from mmagic_cm.errors import InputError
-from mmagic_cm.web.painting import PAINTED, SHOWN_SIZE, enlarge, from_editor, make_mask
+from mmagic_cm.web.painting import (
+    MAX_SIZE,
+    PAINTED,
+    SHOWN_SIZE,
+    enlarge,
+    from_editor,
+    make_mask,
+)
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -21,6 +28,16 @@ def test_there_and_back(size):
     assert np.array_equal(picture, pixels)
     assert painted.shape == size
     assert not painted.any()
+
+
+def test_large_pictures_are_scaled_down():
+    large = Image.fromarray(noise(600, 2 * MAX_SIZE))
+    layer = Image.new('RGBA', large.size)
+    layer.paste('red', (0, 0, MAX_SIZE, 600))
+    picture, painted = from_editor(dict(background=large, layers=[layer], composite=large), True)
+    assert picture.shape == (300, MAX_SIZE, 3)
+    assert painted[:, : MAX_SIZE // 2].all()
+    assert not painted[:, MAX_SIZE // 2 :].any()
 
 
 def test_what_is_touched_is_painted():

@@ -1,11 +1,13 @@
 """The page over the network: its API, and what it keeps to itself."""
 
-import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gradio_client
@@ -17,7 +19,8 @@ from PIL import Image
 from mmagic_cm.apis import generate, init_model
 from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.errors import InputError
-from mmagic_cm.web.server import POLICY, serve
+from mmagic_cm.web.gate import POLICY
+from mmagic_cm.web.server import serve
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = 'digits/iter_2.pth'
@@ -46,6 +49,13 @@ def test_what_the_page_draws_is_what_python_draws(page, model):
     assert Path(png).name == 'samples.png'
     assert not gallery_b
     assert '| A | one step | 1 |' in costs
+
+
+def test_a_result_leaves_each_of_its_files_once(page):
+    count = lambda: sum(path.is_file() for path in page.folder.rglob('*'))  # noqa: E731
+    before = count()
+    page.client.predict(num_images=5, seed=99, api_name='/generate')
+    assert count() - before == 7
 
 
 def test_two_samplers_side_by_side(page, model):
@@ -86,13 +96,18 @@ def test_a_walk_between_noises(page):
     assert len(gallery) == 5
 
 
-def test_stop(page):
-    work = page.client.submit(
-        num_images=256, batch_size=1, sampler='Heun', num_steps=100, api_name='/generate'
-    )
+def long_work(client: gradio_client.Client) -> gradio_client.client.Job:
+    """Minutes of it, once it has begun."""
+    settings = dict(num_images=256, batch_size=1, sampler='Heun', num_steps=100)
+    work = client.submit(**settings, api_name='/generate')
     end = time.monotonic() + 30
     while not work.status().progress_data and time.monotonic() < end:
         time.sleep(0.05)
+    return work
+
+
+def test_stop(page):
+    work = long_work(page.client)
     page.client.predict(api_name='/stop_generate')
     assert 'stopped after' in work.result(timeout=30)[0]
 
@@ -110,8 +125,8 @@ def test_a_run(page):
         (dict(checkpoint='{run}/iter_2.pth'), 'none of the checkpoints'),
         (dict(config='{run}/tiny.py'), 'no config that this page offers'),
         (dict(classes=['eleven']), "'eleven' is no class"),
-        (dict(num_images=10**6), 'draws 1 to 256 images'),
-        (dict(num_images=1, seed=-1), 'seed|[Mm]inimum'),
+        (dict(num_images=10**6), 'Images: a number from 1 to 256'),
+        (dict(num_images=1, seed=-1), 'Seed: a number from 0'),
         (dict(dropout=True), 'no dropout'),
         (dict(sampler='multistep', levels='1, 2'), 'must descend'),
     ],
@@ -121,6 +136,23 @@ def test_mistakes_are_answered_with_a_sentence(page, work_dirs, settings, senten
     settings = {k: v.format(run=run) if isinstance(v, str) else v for k, v in settings.items()}
     with pytest.raises(Exception, match=sentence):
         page.client.predict(**settings, api_name='/generate')
+
+
+def test_people_who_choose_at_once_all_see_the_classes(page, ask):
+    own = "the checkpoint's own"
+
+    def choose(k: int) -> list[str]:
+        [done] = [m for m in ask('describe', [CHECKPOINT, own]) if m['msg'] == 'process_completed']
+        return [name for name, _ in done['output']['data'][0]['choices']]
+
+    with ThreadPoolExecutor(5) as people:
+        assert [*people.map(choose, range(20))] == [[*'0123456789']] * 20
+
+
+def test_who_sees_no_classes_is_told_why(page, ask):
+    messages = [*ask('describe', ['<b>nothing</b>.pth', "the checkpoint's own"])]
+    [told] = [message['log'] for message in messages if message['msg'] == 'log']
+    assert "'&lt;b&gt;nothing&lt;/b&gt;.pth' is none of the checkpoints" in told
 
 
 def test_no_other_run_is_shown(page, work_dirs):
@@ -156,7 +188,7 @@ def test_it_tells_browsers_to_fetch_nothing_from_elsewhere(page):
 
 def test_its_files_lie_in_one_folder_which_ends_with_it(page, tmp_path):
     assert page.folder.is_dir()
-    assert {*os.listdir(page.folder)} <= {'outputs', 'served', 'examples'}
+    assert {*os.listdir(page.folder)} <= {'served', 'examples'}
     before = {k: os.environ.get(k) for k in ('GRADIO_TEMP_DIR', 'GRADIO_EXAMPLES_CACHE')}
     with serve(page.shelf) as second:
         folder = Path(os.environ['GRADIO_TEMP_DIR']).parent
@@ -190,16 +222,51 @@ def test_a_port_that_is_taken(page):
         pass
 
 
-def test_the_command_line(monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location('gradio_demo', ROOT / 'demo' / 'gradio_demo.py')
-    demo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(demo)
-    monkeypatch.setattr(sys, 'argv', ['gradio_demo.py'])
-    args = demo.parse_args()
-    assert (args.host, args.port, args.allow_any_checkpoint) == ('127.0.0.1', None, False)
-    monkeypatch.setattr(sys, 'argv', ['gradio_demo.py', '--share'])
-    with pytest.raises(SystemExit):
-        demo.parse_args()
+@pytest.mark.parametrize(
+    ('options', 'sentence'),
+    [
+        (['--port', '70000'], 'cannot listen on 127.0.0.1:70000'),
+        (['--work-dirs', 'not/there'], 'not/there is no folder'),
+        (['--device', 'cuda:99'], 'cuda:99 cannot be used'),
+        (['--device', 'gpu'], 'gpu cannot be used'),
+        (['--share'], '--share'),
+    ],
+)
+def test_what_cannot_be_served_is_refused_at_the_start(run_script, options, sentence):
+    code, _, said = run_script('demo/gradio_demo.py', *options)
+    assert code in (1, 2)
+    assert sentence in said.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_signal_ends_it_and_removes_its_folder(run_script, work_dirs, port):
+    folders: list[Path] = []
+
+    def terminate() -> None:
+        """Once it has an upload, and is at work."""
+        url = f'http://127.0.0.1:{port}'
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as web:
+            files = dict(files=('a.png', b'a'))
+            [path] = web.post(f'{url}/gradio_api/upload', files=files).json()
+        folders.append(Path(path).parents[2])
+        long_work(gradio_client.Client(url, verbose=False, download_files=False))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    client = threading.Thread(target=terminate)
+    client.start()
+    try:
+        code, out, said = run_script(
+            'demo/gradio_demo.py', '--port', port, '--work-dirs', work_dirs, '--device', 'cpu'
+        )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    client.join(10)
+    assert (code, said) == (143, 'stopped by SIGTERM.\n')
+    assert f'127.0.0.1:{port}' in out
+    assert folders[0].name.startswith('mmagic_cm_web_')
+    assert not folders[0].exists()
 
 
 AFTER_MMAGIC = """
@@ -227,10 +294,7 @@ with serve(Shelf([work_dirs], 'cpu'), port=port) as page:
 
 
 @pytest.mark.slow
-def test_after_mmagics_own_inferencer(work_dirs):
-    with socket.socket() as any_free:
-        any_free.bind(('127.0.0.1', 0))
-        port = any_free.getsockname()[1]
+def test_after_mmagics_own_inferencer(work_dirs, port):
     command = [sys.executable, '-c', AFTER_MMAGIC, str(work_dirs), str(port)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr
