@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 from gradio.utils import get_upload_folder
-from PIL import Image
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import PlainTextResponse
 
 from ..errors import InputError
+from ..images import open_image
 from .events import Listeners, sentences
 
 API = '/gradio_api'
@@ -21,7 +21,6 @@ MAX_UPLOAD = 20 * 2**20  # bytes of a file
 MAX_REQUEST = 2**17  # bytes of any other request, which holds names and numbers
 MAX_PIXELS = 4096**2  # of a picture
 MAX_PICTURES = 4  # in a request: of the editor background, paint and both; and a second one
-FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF')  # no PostScript, which is a program
 # Gradio's page names a script of another host; a browser that is told this fetches none.
 POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -87,19 +86,11 @@ def _check_picture(file: dict) -> None:
     path, inside = str(file.get('path')), Path(get_upload_folder()).resolve()
     if not Path(path).resolve().is_relative_to(inside) or str(file.get('url')).startswith('data:'):
         raise InputError('A picture must be uploaded to this page.')
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise InputError(
-                    f'A picture has at most {MAX_PIXELS / 1e6:.1f} megapixels here, and this one '
-                    f'{width} x {height} pixels: make it smaller first.'
-                )
-            picture.load()
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f'{Path(path).name} is no picture that can be read: {", ".join(FORMATS)}.'
-        ) from error
+    with open_image(path, Path(path).name) as picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise ValueError(f'{width} x {height} pixels are more than {MAX_PIXELS:,}')
+        picture.load()
 
 
 class Gate:

@@ -192,7 +192,7 @@ def test_pictures_are_bounded_by_their_header(edit):
     'content', [b'%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n', png(8, 8)[:50], b'', b'<svg/>']
 )
 def test_no_other_file_is_read_as_a_picture(edit, content):
-    assert 'no picture that can be read' in edit(content)
+    assert 'cannot be read as a picture' in edit(content)
 
 
 def test_requests_are_bounded(web):
