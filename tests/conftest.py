@@ -185,6 +185,22 @@ def model(build_model) -> ConsistencyModel:
     return build_model()
 
 
+@pytest.fixture(scope='session')
+def equal() -> Callable[[object, object], bool]:
+    """Compare nested dicts and lists with tensors in them, to the last bit."""
+
+    def same(a, b) -> bool:
+        if torch.is_tensor(a):
+            return torch.is_tensor(b) and a.dtype == b.dtype and torch.equal(a, b)
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        if isinstance(a, list | tuple):
+            return len(a) == len(b) and all(map(same, a, b))
+        return a == b
+
+    return same
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """Data x0 ~ N(mean, variance I), for which everything has a closed form, in float64."""

@@ -1,0 +1,209 @@
+"""Runs our commands as ``python FILE ARG ...`` does, each in a fork of one process that is warm.
+
+A script of its own: ``python server.py ROOT`` reads requests, a line of JSON each, and answers
+them. Every child is a session of its own, without the rights that root has over permissions.
+"""
+
+import ctypes
+import importlib
+import json
+import os
+import resource
+import runpy
+import signal
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+LATER = (
+    'matplotlib.pyplot',
+    'mmagic_cm.web.server',
+    'sklearn.datasets',
+    'torch.utils.tensorboard',
+)
+PAGE = resource.getpagesize()
+TICKS = os.sysconf('SC_CLK_TCK')
+
+
+def warm_up(root: Path) -> None:
+    """Import what the commands do; compute nothing, since threads do not survive a fork."""
+    for path in sorted([*root.glob('tools/**/*.py'), *root.glob('demo/*.py')]):
+        sys.path.insert(0, str(path.parent))
+        runpy.run_path(str(path))
+        del sys.path[0]
+    for name in ('mmagic_cm.evaluation.__main__', *LATER):
+        importlib.import_module(name)
+    del sys.modules['mmagic_cm.evaluation.__main__']
+
+
+def usage_of(process: int) -> tuple[float, int]:
+    """Seconds of computing, and bytes of memory, that a process has taken so far."""
+    text = Path(f'/proc/{process}/stat').read_text()
+    fields = text.rpartition(')')[2].split()
+    return sum(map(int, fields[11:15])) / TICKS, int(fields[21]) * PAGE
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)  # the signal has come before this ends
+
+
+def die_while_saving(moment: str, countdown: int) -> None:
+    """Kill this process at such a moment of a save, the ``countdown``-th time that it comes."""
+    left = [countdown]
+
+    def now() -> bool:
+        left[0] -= 1
+        return left[0] == 0
+
+    if moment == 'half written':
+        fsync = os.fsync
+
+        def half(descriptor):
+            size = os.fstat(descriptor).st_size
+            if not os.path.isdir(f'/proc/self/fd/{descriptor}') and now():
+                os.ftruncate(descriptor, size // 2)
+                die()
+            fsync(descriptor)
+
+        os.fsync = half
+    else:
+        event = {'before renaming': 'os.rename', 'before removing': 'os.remove'}[moment]
+
+        def watch(name, arguments):
+            ours = name == event and str(arguments[0]).endswith(('.pth', '.unfinished'))
+            if ours and now():
+                die()
+
+        sys.addaudithook(watch)
+
+
+def report_iterations(path: str) -> None:
+    """Add a byte to a file whenever an iteration of a training begins."""
+    from mmengine.runner import IterBasedTrainLoop
+
+    run_iter = IterBasedTrainLoop.run_iter
+
+    def reporting(self, batch):
+        with open(path, 'ab') as file:
+            file.write(b'.')
+        run_iter(self, batch)
+
+    IterBasedTrainLoop.run_iter = reporting
+
+
+def drop_rights() -> None:
+    """Give up root's rights, such as that to open files of mode 0."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    if ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()):
+        raise OSError('capset failed')
+
+
+def become(request: dict) -> None:
+    """Be the command; never returns."""
+    os.setsid()
+    folder = Path(request['folder'])
+    descriptors = (
+        os.open(os.devnull, os.O_RDONLY),
+        *(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ('out', 'err')),
+    )
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+    os.chdir(folder)
+    os.environ |= request['environment']
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if request['largest_file'] is not None:
+        # Writing ends as on a full disk, in libraries not written in Python, too.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request['largest_file'],) * 2)
+    if request['moment'] is not None:
+        die_while_saving(request['moment'], request['countdown'])
+    if request['beats'] is not None:
+        report_iterations(request['beats'])
+    drop_rights()
+    script, *arguments = request['argv']
+    sys.argv = [script, *arguments]
+    code = 0
+    try:
+        if script.endswith('.py'):
+            sys.path.insert(0, str(Path(script).parent))
+            runpy.run_path(script, run_name='__main__')
+        else:
+            runpy.run_module(script, run_name='__main__', alter_sys=True)
+    except SystemExit as error:
+        code = error.code
+        if code is not None and not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for stream in sys.stdout, sys.stderr:
+        stream.flush()
+    os._exit(code or 0)
+
+
+def start(request: dict) -> dict:
+    process = os.fork()
+    if process == 0:
+        try:
+            become(request)
+        finally:
+            traceback.print_exc()
+            os._exit(99)
+    return dict(process=process, memory=usage_of(process)[1])
+
+
+def wait(process: int, memory: int, busy: float, idle: float, most: int) -> dict:
+    """Wait for a child; kill it, and say why, when it does not end by itself.
+
+    Args:
+        process: The child.
+        memory: Bytes that it began with.
+        busy: Seconds that it may compute.
+        idle: Seconds that it may do nothing.
+        most: Bytes that it may take.
+    """
+    end, begin, computed = None, time.monotonic(), 0.0
+    since = begin
+    while True:
+        # Before it is waited for: a process that has ended keeps its figures until then.
+        now_computed, now_memory = usage_of(process)
+        found, status, usage = os.wait4(process, os.WNOHANG)
+        if found:
+            break
+        now = time.monotonic()
+        if now_computed > computed:
+            computed, since = now_computed, now
+        if end is None and (computed > busy or now - since > idle):
+            end = 'hangs'
+        if end is None and now_memory - memory > most:
+            end = 'takes too much memory'
+        if end is not None:
+            os.kill(process, signal.SIGKILL)
+        time.sleep(0.003)
+    with suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)  # what it has left behind
+    peak = usage.ru_maxrss * 1024 - memory
+    if end is None and peak > most:
+        end = 'takes too much memory'
+    return dict(status=os.waitstatus_to_exitcode(status), end=end, peak=peak)
+
+
+def main() -> None:
+    """Serve until the requests end."""
+    answers = os.fdopen(os.dup(1), 'w', buffering=1)
+    os.dup2(2, 1)
+    warm_up(Path(sys.argv[1]))
+    if sys.argv[2:]:
+        importlib.import_module(sys.argv[2])
+    print(json.dumps('warm'), file=answers)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = wait(**request['wait']) if 'wait' in request else start(request['start'])
+        print(json.dumps(answer), file=answers)
+
+
+if __name__ == '__main__':
+    main()
