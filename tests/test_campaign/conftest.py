@@ -52,8 +52,11 @@ class Commands:
             text=True,
             bufsize=1,
         )
-        self._begun: dict[int, tuple[int, Path]] = {}
         assert self._answer() == 'warm'
+
+    def _ask(self, **request):
+        print(json.dumps(request), file=self._server.stdin)
+        return self._answer()
 
     def _answer(self):
         line = self._server.stdout.readline()
@@ -85,7 +88,7 @@ class Commands:
         folder = folder or Path(tempfile.mkdtemp(dir=self.folder))
         script, *arguments = argv
         script = str(ROOT / script) if script.endswith('.py') else script
-        request = dict(
+        return self._ask(
             argv=[script, *map(str, arguments)],
             folder=str(folder),
             environment=environment,
@@ -94,10 +97,6 @@ class Commands:
             countdown=countdown,
             beats=None if beats is None else str(beats),
         )
-        print(json.dumps(dict(start=request)), file=self._server.stdin)
-        begun = self._answer()
-        self._begun[begun['process']] = begun['memory'], folder
-        return begun['process']
 
     def wait(
         self, process: int, busy: float = 20, idle: float = 8, most: int = 1024 * MIB
@@ -110,12 +109,7 @@ class Commands:
             idle: Seconds that it may do nothing.
             most: Bytes of memory that it may take.
         """
-        memory, folder = self._begun.pop(process)
-        request = dict(process=process, memory=memory, busy=busy, idle=idle, most=most)
-        print(json.dumps(dict(wait=request)), file=self._server.stdin)
-        answer = self._answer()
-        texts = {n: (folder / n).read_text(errors='backslashreplace') for n in ('out', 'err')}
-        return Ended(**answer, **texts)
+        return Ended(**self._ask(process=process, busy=busy, idle=idle, most=most))
 
     def run(self, argv: Sequence[str], folder: Path | None = None, **settings) -> Ended:
         """Start a command and wait for it."""
@@ -139,5 +133,9 @@ def commands(tmp_path_factory):
 @pytest.fixture(scope='session')
 def files(commands, load_script, tmp_path_factory):
     """``files['cut.pth']``: made once."""
-    files = load_script('tests/test_campaign/files.py').Files
-    return files(tmp_path_factory.mktemp('files'), commands)
+    parts = [load_script(f'tests/test_campaign/{name}.py') for name in ('files', 'arrays')]
+
+    class Files(parts[0].Files, parts[1].Arrays):
+        pass
+
+    return Files(tmp_path_factory.mktemp('files'), commands)

@@ -101,17 +101,12 @@ def drop_rights() -> None:
         raise OSError('capset failed')
 
 
-def become(request: dict) -> None:
-    """Be the command; never returns."""
+def become(request: dict, *descriptors: int) -> None:
+    """Be the command, with these as its input and outputs; never returns."""
     os.setsid()
-    folder = Path(request['folder'])
-    descriptors = (
-        os.open(os.devnull, os.O_RDONLY),
-        *(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ('out', 'err')),
-    )
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
-    os.chdir(folder)
+    os.chdir(request['folder'])
     os.environ |= request['environment']
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if request['largest_file'] is not None:
@@ -144,30 +139,59 @@ def become(request: dict) -> None:
     os._exit(code or 0)
 
 
-def start(request: dict) -> dict:
-    process = os.fork()
-    if process == 0:
-        try:
-            become(request)
-        finally:
-            traceback.print_exc()
-            os._exit(99)
-    return dict(process=process, memory=usage_of(process)[1])
+class Child:
+    """A command.
+
+    Attributes:
+        process: Its number.
+        memory: Bytes that it began with.
+    """
+
+    def __init__(self, request: dict) -> None:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        # Not files, whose size may be bounded.
+        pipes = dict(out=os.pipe(), err=os.pipe())
+        self.process = os.fork()
+        if self.process == 0:
+            try:
+                become(request, nothing, *(writing for _, writing in pipes.values()))
+            finally:
+                traceback.print_exc()
+                os._exit(99)
+        for descriptor in nothing, *(writing for _, writing in pipes.values()):
+            os.close(descriptor)
+        self.memory = usage_of(self.process)[1]
+        self._pipes = {name: reading for name, (reading, _) in pipes.items()}
+        self._said = dict.fromkeys(pipes, b'')
+        for reading in self._pipes.values():
+            os.set_blocking(reading, False)
+
+    def listen(self) -> None:
+        for name, reading in self._pipes.items():
+            with suppress(BlockingIOError):
+                while data := os.read(reading, 2**16):
+                    self._said[name] += data
+
+    def said(self) -> dict[str, str]:
+        """All that it has said, when it has ended."""
+        self.listen()
+        for reading in self._pipes.values():
+            os.close(reading)
+        return {name: data.decode(errors='backslashreplace') for name, data in self._said.items()}
 
 
-def wait(process: int, memory: int, busy: float, idle: float, most: int) -> dict:
+def wait(child: Child, busy: float, idle: float, most: int) -> dict:
     """Wait for a child; kill it, and say why, when it does not end by itself.
 
     Args:
-        process: The child.
-        memory: Bytes that it began with.
+        child: The child.
         busy: Seconds that it may compute.
         idle: Seconds that it may do nothing.
         most: Bytes that it may take.
     """
-    end, begin, computed = None, time.monotonic(), 0.0
-    since = begin
+    process, end, computed, since = child.process, None, 0.0, time.monotonic()
     while True:
+        child.listen()
         # Before it is waited for: a process that has ended keeps its figures until then.
         now_computed, now_memory = usage_of(process)
         found, status, usage = os.wait4(process, os.WNOHANG)
@@ -178,17 +202,17 @@ def wait(process: int, memory: int, busy: float, idle: float, most: int) -> dict
             computed, since = now_computed, now
         if end is None and (computed > busy or now - since > idle):
             end = 'hangs'
-        if end is None and now_memory - memory > most:
+        if end is None and now_memory - child.memory > most:
             end = 'takes too much memory'
         if end is not None:
             os.kill(process, signal.SIGKILL)
-        time.sleep(0.003)
+        time.sleep(0.005)
     with suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)  # what it has left behind
-    peak = usage.ru_maxrss * 1024 - memory
+    peak = usage.ru_maxrss * 1024 - child.memory
     if end is None and peak > most:
         end = 'takes too much memory'
-    return dict(status=os.waitstatus_to_exitcode(status), end=end, peak=peak)
+    return dict(status=os.waitstatus_to_exitcode(status), end=end, peak=peak, **child.said())
 
 
 def main() -> None:
@@ -196,13 +220,17 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), 'w', buffering=1)
     os.dup2(2, 1)
     warm_up(Path(sys.argv[1]))
-    if sys.argv[2:]:
-        importlib.import_module(sys.argv[2])
     print(json.dumps('warm'), file=answers)
+    children = {}
     for line in sys.stdin:
         request = json.loads(line)
-        answer = wait(**request['wait']) if 'wait' in request else start(request['start'])
-        print(json.dumps(answer), file=answers)
+        if 'argv' in request:
+            child = Child(request)
+            children[child.process] = child
+            print(child.process, file=answers)
+        else:
+            child = children.pop(request.pop('process'))
+            print(json.dumps(wait(child, **request)), file=answers)
 
 
 if __name__ == '__main__':
