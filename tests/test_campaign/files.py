@@ -14,15 +14,6 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs/consistency_models'
-# Of a training: as small and silent as it can be.
-TINY = [
-    'train_cfg.max_iters=2',
-    'train_dataloader.batch_size=8',
-    'train_dataloader.dataset.serialize_data=False',
-    'default_hooks.run_summary.measure=False',
-    'custom_hooks.2.num_columns=1',
-    'log_level=ERROR',
-]
 
 
 class Call:
@@ -51,6 +42,17 @@ class Files:
     ``endless`` (/dev/zero), ``secret`` (mode 0), and ``cut`` (half of the good one).
     ``among-NAME`` is a folder with three good pictures and that file.
     """
+
+    # Of a training: as small and silent as it can be.
+    tiny = (
+        'train_cfg.max_iters=2',
+        'train_dataloader.batch_size=8',
+        'train_dataloader.dataset.serialize_data=False',
+        'default_hooks.run_summary.measure=False',
+        'default_hooks.logger.interval=1',
+        'custom_hooks.2.num_columns=1',
+        'log_level=ERROR',
+    )
 
     def __init__(self, folder: Path, commands) -> None:
         self.folder = folder
@@ -112,7 +114,14 @@ class Files:
     # Runs and checkpoints
 
     def _train(self, config: str, work_dir: Path) -> None:
-        argv = ['tools/train.py', CONFIGS / config, '--work-dir', work_dir, '--cfg-options', *TINY]
+        argv = [
+            'tools/train.py',
+            CONFIGS / config,
+            '--work-dir',
+            work_dir,
+            '--cfg-options',
+            *self.tiny,
+        ]
         ended = self._commands.run(argv)
         assert ended.status == 0, ended
 
@@ -264,8 +273,8 @@ class Files:
     # Figures
 
     def good_json(self, path: Path) -> None:
-        figures = dict(accuracy=0.5, frechet_distance=3.0)
-        path.write_text(json.dumps(dict(figures=figures, about={})))
+        about = {'checkpoint': 'a.pth', 'network evaluations': 1}
+        path.write_text(json.dumps(dict(frechet_distance=3.0, about=about)))
 
     def list_json(self, path: Path) -> None:
         path.write_text('[1, 2]')

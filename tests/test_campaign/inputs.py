@@ -3,14 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-TINY = (
-    'train_cfg.max_iters=2 train_dataloader.batch_size=8 default_hooks.run_summary.measure=False '
-    'train_dataloader.dataset.serialize_data=False custom_hooks.2.num_columns=1 log_level=ERROR'
-)
 # Braces name a file of `files.py`, {out} the folder of the case; <NAME> is given by the case, or
 # else by USUAL.
 COMMANDS = dict(
-    train=f'tools/train.py <config> --work-dir {{out}}/run --cfg-options {TINY}',
+    train='tools/train.py <config> --work-dir {out}/run --cfg-options <tiny>',
     sample='tools/sample.py <config> <checkpoint> --num-samples 2 --out {out}/x.npz --device cpu',
     test='tools/test.py <config> <checkpoint> --work-dir {out}/run',
     search='tools/search_timesteps.py <config> <checkpoint> --work-dir {out}/run --num-scales 4',
@@ -453,7 +449,7 @@ MACHINE = [
         for command, more in WRITERS.items()
     ),
     Case('sample', '--out {out}/y.npz --num-samples 400', 'y.npz', largest_file=2000),
-    Case('sample', '--out {out}/y.png --num-samples 64', 'y.png', largest_file=500),
+    Case('sample', '--out {out}/y.png --num-samples 64', 'y.png', largest_file=3000),
     Case('sample', '--out {out}/y', 'y', largest_file=20),
     *(
         Case('convert', f'--to {to} --out {{out}}/y{suffix}', 'y', largest_file=20_000)

@@ -13,7 +13,7 @@ def inputs(load_script):
 
 
 def argv_of(case, inputs, files, out) -> list[str]:
-    given = inputs.USUAL | (case.given or {})
+    given = inputs.USUAL | dict(tiny=' '.join(files.tiny)) | (case.given or {})
     text = re.sub(r'<(\w+)>', lambda match: given[match[1]], inputs.COMMANDS[case.command])
 
     def path(match) -> str:
