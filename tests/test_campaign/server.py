@@ -189,7 +189,8 @@ def wait(child: Child, busy: float, idle: float, most: int) -> dict:
         idle: Seconds that it may do nothing.
         most: Bytes that it may take.
     """
-    process, end, computed, since = child.process, None, 0.0, time.monotonic()
+    process, end, computed, begin = child.process, None, 0.0, time.monotonic()
+    since = begin
     while True:
         child.listen()
         # Before it is waited for: a process that has ended keeps its figures until then.
@@ -200,7 +201,9 @@ def wait(child: Child, busy: float, idle: float, most: int) -> dict:
         now = time.monotonic()
         if now_computed > computed:
             computed, since = now_computed, now
-        if end is None and (computed > busy or now - since > idle):
+        # A server that waits computes a little.
+        over = computed > busy or now - since > idle or now - begin > 4 * busy
+        if end is None and over:
             end = 'hangs'
         if end is None and now_memory - child.memory > most:
             end = 'takes too much memory'
