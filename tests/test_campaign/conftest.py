@@ -99,7 +99,7 @@ class Commands:
         )
 
     def wait(
-        self, process: int, busy: float = 20, idle: float = 8, most: int = 1024 * MIB
+        self, process: int, busy: float = 60, idle: float = 8, most: int = 1024 * MIB
     ) -> Ended:
         """Wait for a command; one that does not end by itself is killed.
 

@@ -202,14 +202,14 @@ def wait(child: Child, busy: float, idle: float, most: int) -> dict:
         if now_computed > computed:
             computed, since = now_computed, now
         # A server that waits computes a little.
-        over = computed > busy or now - since > idle or now - begin > 4 * busy
+        over = computed > busy or now - since > idle or now - begin > 3 * busy
         if end is None and over:
             end = 'hangs'
         if end is None and now_memory - child.memory > most:
             end = 'takes too much memory'
         if end is not None:
             os.kill(process, signal.SIGKILL)
-        time.sleep(0.005)
+        time.sleep(0.01)
     with suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)  # what it has left behind
     peak = usage.ru_maxrss * 1024 - child.memory

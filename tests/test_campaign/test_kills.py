@@ -80,14 +80,14 @@ class Training:
         return self._folder / f'beats {self._lives}'
 
     def wait_for_beats(self, count: int) -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while not self.beats.exists() or self.beats.stat().st_size < count:
             assert time.monotonic() < end, 'no iteration begins'
             time.sleep(0.002)
 
     def end(self, processes: list[int]) -> list:
         """How each process ended; none hangs."""
-        ended = [self._commands.wait(process, busy=60, idle=30) for process in processes]
+        ended = [self._commands.wait(process, busy=600, idle=60) for process in processes]
         for one in ended:
             assert one.end is None, one
             said = one.out + one.err
