@@ -107,6 +107,8 @@ def become(request: dict, *descriptors: int) -> None:
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
     os.chdir(request['folder'])
+    # As in a terminal, also where the tests run in the background and ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= request['environment']
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if request['largest_file'] is not None:
