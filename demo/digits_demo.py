@@ -18,6 +18,7 @@ from mmagic_cm.engine import Runner
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation import DigitsJudge
 from mmagic_cm.images import make_grid, save_image, save_npz
+from mmagic_cm.locks import Lock
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/consistency_models/ect_1xb96-digits-8x8.py'
@@ -40,7 +41,8 @@ def clear(work_dir: Path) -> None:
     if work_dir.exists() and any(work_dir.iterdir()):
         if not any((work_dir / name).is_file() for name in (MARK, 'last_checkpoint')):
             raise InputError(f'{work_dir} holds other files: name an empty folder.')
-        shutil.rmtree(work_dir)
+        with Lock(work_dir / '.lock', work_dir):  # not under a demo that is at work
+            shutil.rmtree(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     (work_dir / MARK).touch()
 

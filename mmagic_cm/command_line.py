@@ -93,7 +93,7 @@ def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Settings,
         default={},
         metavar='KEY=VALUE',
         help=f'override settings, such as {example}',
@@ -116,14 +116,28 @@ def parse_integers(text: str) -> tuple[int, ...]:
         ) from error
 
 
-class NameAndSettings(DictAction):
+class Settings(DictAction):
+    """The action of ``--cfg-options KEY=VALUE ...``: MMEngine's, with a sentence for the rest."""
+
+    takes = 'KEY=VALUE'
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Parse the settings."""
+        wrong = [text for text in values if '=' not in text]
+        if wrong:
+            parser.error(f'{option_string} takes {self.takes}, not {wrong[0]}')
+        super().__call__(parser, namespace, values, option_string)
+
+
+class NameAndSettings(Settings):
     """The action of ``--sampler NAME [KEY=VALUE ...]``: a config with the name as its type."""
+
+    takes = 'a name and KEY=VALUE'
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Parse the settings as ``--cfg-options`` does."""
         name, *settings = values
-        wrong = [text for text in settings if '=' not in text]
-        if '=' in name or wrong:
-            parser.error(f'{option_string} takes a name and KEY=VALUE, not {(wrong or [name])[0]}')
+        if '=' in name:
+            parser.error(f'{option_string} takes {self.takes}, not {name}')
         super().__call__(parser, namespace, settings, option_string)
         setattr(namespace, self.dest, {**getattr(namespace, self.dest), 'type': name})

@@ -80,6 +80,7 @@ def run_cli(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as error:
         for number in _SIGNALS:  # a second Ctrl-C ends what is slow to end
             signal.signal(number, signal.SIG_DFL)
+        _end_bars()
         stopped = error if isinstance(error, Stopped) else Stopped()
         said = f': {stopped.said}' if stopped.said else '.'
         if _rank() == 0:
@@ -88,6 +89,7 @@ def run_cli(main: Callable[[], None]) -> None:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(128 + signal.SIGPIPE)
+        _end_bars()
         debug = '--debug' in sys.argv
         if debug:
             traceback.print_exception(error)
@@ -155,6 +157,13 @@ def _log(error: Exception) -> str | None:
                 return None
             return handler.baseFilename
     return None
+
+
+def _end_bars() -> None:
+    """End the lines of progress bars that were cut short."""
+    if 'tqdm' in sys.modules:
+        for bar in [*getattr(sys.modules['tqdm'].tqdm, '_instances', ())]:
+            bar.close()
 
 
 def _nobody_reads() -> bool:

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from mmagic_cm.command_line import (
     NameAndSettings,
     Parser,
+    add_config_options,
     join_processes,
     parse_ema,
     parse_integers,
@@ -79,6 +80,13 @@ def test_settings_without_a_name_or_a_value(words, wrong, parser, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--sampler', *words.split()])
     assert f'--sampler takes a name and KEY=VALUE, not {wrong}' in capsys.readouterr().err
+
+
+def test_options_without_a_value(parser, capsys):
+    add_config_options(parser, 'a.b=1')
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'a.b=1', 'nothing'])
+    assert '--cfg-options takes KEY=VALUE, not nothing' in capsys.readouterr().err
 
 
 def test_commands_do_not_see_that_a_traceback_is_wanted():

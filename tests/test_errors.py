@@ -8,6 +8,7 @@ import sys
 import pytest
 from mmengine.logging import MMLogger
 from torch._utils import ExceptionWrapper
+from tqdm import tqdm
 
 from mmagic_cm.errors import InputError, Stopped, closest, doing, run_cli
 
@@ -81,6 +82,15 @@ def test_closest():
 def test_errors_end_in_one_line(end, error, scopes, line):
     tail = '' if line.endswith('.') else '. --debug shows the traceback.'
     assert end(failing(error, *scopes)) == (1, f'error: {line}{tail}\n')
+
+
+def test_a_bar_that_is_cut_short_ends_its_line(end):
+    def main():
+        bar = tqdm(total=3)
+        bar.update()
+        raise InputError('No.')
+
+    assert end(main)[1].endswith('\nerror: No.\n')
 
 
 def test_a_long_message_is_cut(end):
