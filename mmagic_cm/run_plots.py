@@ -31,6 +31,17 @@ def is_run(work_dir: Path) -> bool:
     return any(work_dir.glob(_LOGS))
 
 
+def read_text(path: Path) -> str:
+    """The text of a file; a pipe or a device may have no end.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f'There is no file {path}.')
+    return path.read_text(encoding='utf-8')
+
+
 def read_entries(work_dir: Path) -> Iterator[dict]:
     """All that a run has logged, line by line: of training, and of validation.
 
@@ -40,7 +51,7 @@ def read_entries(work_dir: Path) -> Iterator[dict]:
     if not work_dir.is_dir():
         raise InputError(f'There is no folder {work_dir}.')
     for path in sorted(work_dir.glob(_LOGS)):
-        for line in path.read_text().splitlines():
+        for line in read_text(path).splitlines():
             try:
                 yield json.loads(line)
             except json.JSONDecodeError:  # a run that was killed while it wrote

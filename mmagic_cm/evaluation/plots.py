@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ..errors import InputError, doing
-from ..run_plots import by_iteration, read_entries
+from ..run_plots import by_iteration, read_entries, read_text
 from .figure_names import find_figure, higher_is_better, usual_figure
 
 # Of an entry in a log, no figures of the model.
@@ -77,7 +77,7 @@ class Result:
 def read_result(path: Path) -> Result:
     """Read what ``tools/test.py --out`` wrote."""
     with doing(f'reading {path} as a result of tools/test.py'):
-        figures = json.loads(path.read_text())
+        figures = json.loads(read_text(path))
         about = figures.pop('about')
         return Result(
             path,

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,8 @@ from mmagic_cm.models import ConsistencyModel
 from mmagic_cm.web.gate import API
 from mmagic_cm.web.models import Shelf
 from mmagic_cm.web.server import serve
+
+PATIENCE = 180  # seconds
 
 
 def write_checkpoint(model: ConsistencyModel, config: dict, path: Path, **meta) -> Path:
@@ -81,6 +84,8 @@ def page(work_dirs, tmp_path_factory):
         caller = gradio_client.Client(
             served.local_url, verbose=False, download_files=str(downloads)
         )
+        # An answer that never comes is a failure of one test, not the end of all.
+        caller.predict = lambda *a, **k: caller.submit(*a, **k).result(timeout=PATIENCE)
         yield SimpleNamespace(
             blocks=served,
             url=served.local_url.rstrip('/'),
@@ -116,7 +121,9 @@ def ask(page, web) -> Callable[..., Iterator[dict]]:
             return
         params = dict(session_hash=body['session_hash'])
         with web.stream('GET', '/queue/data', params=params) as stream:
+            end = time.monotonic() + PATIENCE
             for line in stream.iter_lines():
+                assert time.monotonic() < end, f'{event} was not answered'
                 message = json.loads(line.removeprefix('data:') or '{}')
                 if message and message['msg'] != 'close_stream':
                     yield message
