@@ -137,6 +137,8 @@ DATA = dict(
     cat=('8xb32', 'LSUN-cat-256x256'),
     cifar=('8xb64', 'cifar10-32x32'),
 )
+# Where a recipe has a batch of its own.
+SIZES = {('ect', 'cifar'): '1xb128', ('ict', 'cifar'): '8xb128', ('ect', 'imagenet'): '8xb16'}
 MODES = ['edm', 'cd-l2', 'cd-lpips', 'ct', 'pd', 'ict', 'ect']
 FAST = {('cd-lpips', 'imagenet'), ('pd', 'bedroom'), ('cd-l2', 'cifar'), ('ect', 'cat')}
 
@@ -151,7 +153,7 @@ FAST = {('cd-lpips', 'imagenet'), ('pd', 'bedroom'), ('cd-l2', 'cifar'), ('ect',
 )
 def test_paper_configs_train(mode, data_set, train):
     size, name = DATA[data_set]
-    size = '1xb128' if (mode, data_set) == ('ect', 'cifar') else size
+    size = SIZES.get((mode, data_set), size)
     checkpoint = train(f'{mode}_{size}-{name}')
     cfg = load_config(CONFIGS / f'{mode}_{size}-{name}.py')
     rates = [rate for hook in cfg.custom_hooks for rate in hook.get('rates', ())]
