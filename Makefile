@@ -84,7 +84,7 @@ docs: $(STAMP)  ## build the documents (Sphinx) into docs/_build/html
 	@echo 'The documents are in docs/_build/html/index.html.'
 
 clean:  ## remove caches and build products; .venv and work_dirs/ stay
-	@rm -rf build dist docs/_build ./*.egg-info .pytest_cache .ruff_cache
+	@rm -rf build dist docs/_build docs/api ./*.egg-info .pytest_cache .ruff_cache
 	@find . \( -name .venv -o -name .git -o -name work_dirs \) -prune -o \
 	    -name __pycache__ -type d -exec rm -rf {} +
 

@@ -12,13 +12,13 @@ import numpy as np
 from digits_gallery import draw_gallery
 
 from mmagic_cm.apis import generate, init_model, load_config
-from mmagic_cm.command_line import Parser, add_config_options
+from mmagic_cm.cli import Parser, add_config_options
 from mmagic_cm.datasets import merge_options
 from mmagic_cm.engine import Runner
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.evaluation import DigitsJudge
-from mmagic_cm.images import make_grid, save_image, save_npz
-from mmagic_cm.locks import Lock
+from mmagic_cm.io.images import make_grid, save_image, save_npz
+from mmagic_cm.io.locks import Lock
+from mmagic_cm.metrics import DigitsJudge
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/consistency_models/ect_1xb96-digits-8x8.py'

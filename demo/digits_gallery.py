@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from mmagic_cm.apis import init_model
-from mmagic_cm.command_line import Parser
+from mmagic_cm.cli import Parser
 from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.editing import Edited, edit_pictures
 from mmagic_cm.errors import run_cli
-from mmagic_cm.images import make_grid, save_image, to_uint8, to_unit_range
+from mmagic_cm.io.images import make_grid, save_image, to_uint8, to_unit_range
 from mmagic_cm.models import ConsistencyModel
 
 NOISE_LEVEL = 0.5

@@ -7,9 +7,9 @@ import argparse
 
 from mmagic_cm.checkpoints.fetching import fetch
 from mmagic_cm.checkpoints.released import CACHE_VARIABLE, RELEASED, released_model
-from mmagic_cm.command_line import Parser
+from mmagic_cm.cli import Parser
 from mmagic_cm.errors import run_cli
-from mmagic_cm.evaluation import InceptionFeatures
+from mmagic_cm.metrics import InceptionFeatures
 
 
 def parse_args() -> argparse.Namespace:

@@ -4,7 +4,7 @@ import argparse
 import threading
 from pathlib import Path
 
-from mmagic_cm.command_line import Parser
+from mmagic_cm.cli import Parser
 from mmagic_cm.errors import InputError, run_cli
 
 

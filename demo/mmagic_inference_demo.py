@@ -12,7 +12,7 @@ from argparse import Namespace
 import torch
 from mmengine import DictAction
 
-from mmagic_cm.command_line import Parser
+from mmagic_cm.cli import Parser
 from mmagic_cm.errors import InputError, closest, run_cli
 from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic, settings
 

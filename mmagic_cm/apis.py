@@ -19,9 +19,9 @@ from .checkpoints.configs import is_checkpoint
 from .checkpoints.released import configs_folder
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
-from .generation import Labels, choose_labels, draw_images
 from .models.consistency_model import PRECISIONS, ConsistencyModel
 from .registry import DIFFUSION_SAMPLERS, MODELS, resolve
+from .sampling.loop import Labels, choose_labels, draw_images
 
 
 def load_config(path: str | Path) -> Config:

@@ -77,12 +77,12 @@ def _parameter_names(target: Callable) -> set[str]:
     return set()
 
 
-def _child(name: str, parent: MMEngineRegistry, location: str | None = None) -> Registry:
-    locations = [f'mmagic_cm.{location}'] if location else []
+def _child(name: str, parent: MMEngineRegistry, *locations: str) -> Registry:
+    locations = [f'mmagic_cm.{location}' for location in locations]
     return Registry(name, parent=parent, scope='mmagic_cm', locations=locations)
 
 
-MODELS = _child('model', root.MODELS, 'models')
+MODELS = _child('model', root.MODELS, 'networks', 'objectives', 'models')
 DATASETS = _child('dataset', root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')
@@ -115,9 +115,9 @@ def _own(name: str, *locations: str) -> Registry:
 DIFFUSION_SAMPLERS = _own('diffusion sampler', 'diffusion.samplers')
 CURRICULA = _own('curriculum', 'diffusion.schedules')
 WEIGHTINGS = _own('weighting', 'diffusion.weightings')
-DISTANCES = _own('distance', 'diffusion.distances', 'models.perceptual')
+DISTANCES = _own('distance', 'diffusion.distances', 'objectives.lpips')
 PARAMETERIZATIONS = _own('parameterization', 'models.denoiser')
-FEATURE_EXTRACTORS = _own('feature extractor', 'evaluation.features')
+FEATURE_EXTRACTORS = _own('feature extractor', 'metrics')
 
 
 def resolve(registry: Registry, spec: str | dict | Callable) -> Any:

@@ -13,7 +13,7 @@ def register_all_modules(init_default_scope: bool = True) -> None:
     Args:
         init_default_scope: Make 'mmagic_cm' MMEngine's default scope as well.
     """
-    for part in ('models', 'datasets', 'engine', 'evaluation'):
+    for part in ('networks', 'objectives', 'models', 'datasets', 'engine', 'metrics', 'evaluation'):
         import_module(f'.{part}', __package__)
     if init_default_scope:
         registry.init_default_scope('mmagic_cm')

@@ -14,7 +14,7 @@ import yaml
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.diffusion.schedules import karras_sigmas
-from mmagic_cm.models import LPIPS
+from mmagic_cm.objectives import LPIPS
 from mmagic_cm.registry import MODELS
 
 LEAVES = Path(__file__).parents[1] / 'configs/consistency_models'
@@ -167,8 +167,9 @@ def test_optimisation(name):
     assert cfg.optim_wrapper.dtype == run.dtype
     hooks = {hook.type: hook for hook in cfg.custom_hooks}
     assert hooks.get('EMAHook', {}).get('rates', ()) == run.emas
-    assert ('StageHook' in hooks) == name.startswith('pd')
-    # CIFAR-10's EDM warms up over 10 million images; elsewhere the rate is constant or StageHook's.
+    assert ('ProgressiveDistillationHook' in hooks) == name.startswith('pd')
+    # CIFAR-10's EDM warms up over 10 million images; elsewhere the rate is constant or the
+    # ProgressiveDistillationHook's.
     schedule = cfg.get('param_scheduler')
     assert (schedule is not None) == name.startswith('edm_8xb64-cifar10')
     if schedule:

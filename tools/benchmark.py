@@ -11,10 +11,10 @@ from mmengine.config import Config
 from mmagic_cm.apis import load_config
 from mmagic_cm.benchmarks.sampling import COMPARED, benchmark_sampling
 from mmagic_cm.benchmarks.training import PARTS, benchmark_training
-from mmagic_cm.command_line import Parser, add_config_options
+from mmagic_cm.cli import Parser, add_config_options
 from mmagic_cm.datasets.settings import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.images import writing
+from mmagic_cm.io.images import writing
 from mmagic_cm.models.consistency_model import PRECISIONS
 
 

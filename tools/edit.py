@@ -5,11 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 from mmagic_cm.apis import init_model, load_config
-from mmagic_cm.command_line import Parser, add_config_options, add_ema_argument
+from mmagic_cm.cli import Parser, add_config_options, add_ema_argument
 from mmagic_cm.datasets.settings import merge_options
 from mmagic_cm.editing import TASKS, edit_pictures
 from mmagic_cm.errors import InputError, closest, run_cli
-from mmagic_cm.images import decode_image, save_image
+from mmagic_cm.io.images import decode_image, save_image
 from mmagic_cm.models.consistency_model import PRECISIONS
 from mmagic_cm.models.teacher import Teacher
 

@@ -3,7 +3,7 @@
 import argparse
 
 from mmagic_cm.apis import init_model, load_config
-from mmagic_cm.command_line import (
+from mmagic_cm.cli import (
     NameAndSettings,
     Parser,
     add_config_options,
@@ -15,8 +15,8 @@ from mmagic_cm.command_line import (
 from mmagic_cm.datasets.settings import merge_options
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.models.consistency_model import PRECISIONS
-from mmagic_cm.sample_files import write_samples
-from mmagic_cm.sampler_choice import choose_sampler
+from mmagic_cm.sampling.choice import choose_sampler
+from mmagic_cm.sampling.sets import write_samples
 
 
 def parse_args() -> argparse.Namespace:

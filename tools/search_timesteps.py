@@ -11,18 +11,16 @@ from collections.abc import Mapping
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmagic_cm.command_line import (
+from mmagic_cm.cli import (
     Parser,
     add_config_options,
     add_ema_argument,
     add_launcher_arguments,
 )
-from mmagic_cm.engine.curriculum_hook import unwrapped
+from mmagic_cm.engine.hooks.curriculum import unwrapped
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation.candidates import Candidates
-from mmagic_cm.evaluation.figure_names import find_figure, higher_is_better, usual_figure
 from mmagic_cm.evaluation.level_grid import LevelGrid, config_line, num_evaluations, own_sampler
-from mmagic_cm.evaluation.plots import draw_search
 from mmagic_cm.evaluation.runs import judging_runner
 from mmagic_cm.evaluation.timestep_search import (
     METHODS,
@@ -30,8 +28,10 @@ from mmagic_cm.evaluation.timestep_search import (
     count_grid,
     search_timesteps,
 )
+from mmagic_cm.metrics.names import find_figure, higher_is_better, usual_figure
 from mmagic_cm.models.consistency_model import PRECISIONS
-from mmagic_cm.run_plots import save_figure
+from mmagic_cm.plotting.metrics import draw_search
+from mmagic_cm.plotting.runs import save_figure
 
 
 def parse_args() -> argparse.Namespace:

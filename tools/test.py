@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.command_line import (
+from mmagic_cm.cli import (
     NameAndSettings,
     Parser,
     add_config_options,
@@ -17,7 +17,7 @@ from mmagic_cm.errors import run_cli
 from mmagic_cm.evaluation.report import format_about, format_table, write_report
 from mmagic_cm.evaluation.runs import caveats, describe_judging, judging_runner, published
 from mmagic_cm.models.consistency_model import PRECISIONS
-from mmagic_cm.sampler_choice import choose_sampler
+from mmagic_cm.sampling.choice import choose_sampler
 
 
 def parse_args() -> argparse.Namespace:

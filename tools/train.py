@@ -10,7 +10,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints import register_safe_loaders
-from mmagic_cm.command_line import (
+from mmagic_cm.cli import (
     LAUNCHERS,
     Parser,
     add_config_options,

@@ -17,5 +17,5 @@ model = dict(
 )
 train_cfg = dict(max_iters=1000)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-param_scheduler = None  # StageHook lowers the rate, within each stage
-custom_hooks = [*_base_.custom_hooks, dict(type='StageHook')]
+param_scheduler = None  # ProgressiveDistillationHook lowers the rate, within each stage
+custom_hooks = [*_base_.custom_hooks, dict(type='ProgressiveDistillationHook')]

@@ -20,5 +20,5 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=5e-5), clip_grad=dict(max_norm=1.0))
 train_cfg = dict(max_iters=750000)
-custom_hooks = [*_base_.custom_hooks, dict(type='StageHook')]
+custom_hooks = [*_base_.custom_hooks, dict(type='ProgressiveDistillationHook')]
 test_evaluator = dict(paper=[dict(num_evaluations=1, fid=15.39, precision=0.59, recall=0.62)])

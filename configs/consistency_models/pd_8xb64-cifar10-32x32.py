@@ -22,6 +22,6 @@ train_cfg = dict(max_iters=750000)
 custom_hooks = [
     dict(type='CurriculumHook'),
     dict(type='SampleGridHook', interval=5000),
-    dict(type='StageHook'),
+    dict(type='ProgressiveDistillationHook'),
 ]
 test_evaluator = dict(paper=[dict(num_evaluations=1, fid=8.34, inception_score=8.69)])

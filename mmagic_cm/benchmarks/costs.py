@@ -11,8 +11,8 @@ from torch._subclasses import FakeTensorMode
 
 from ..errors import InputError
 from ..models.consistency_model import ConsistencyModel
-from ..models.objectives import StagedObjective
-from ..models.unet import ADMUNet, AttentionBlock
+from ..networks.adm_unet import ADMUNet, AttentionBlock
+from ..objectives.consistency import StagedObjective
 from ..registry import MODELS
 from .rates import WITH_GRADIENT, operations, total_flops
 

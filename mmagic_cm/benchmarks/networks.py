@@ -5,7 +5,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..checkpoints.diffusers_layout import to_diffusers, unet_config
-from ..models.unet import ADMUNet, AttentionBlock, ResBlock, Stage, Upsample, timestep_embedding
+from ..networks.adm_unet import (
+    ADMUNet,
+    AttentionBlock,
+    ResBlock,
+    Stage,
+    Upsample,
+    timestep_embedding,
+)
 
 
 class _StandIn(nn.Module):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from ..models.unet import ADMUNet, AttentionBlock
+from ..networks.adm_unet import ADMUNet, AttentionBlock
 from .timing import medians, take_turns
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)

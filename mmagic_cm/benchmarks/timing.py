@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from tqdm import tqdm
 
-from ..engine.run_summary_hook import now
+from ..engine.hooks.run_summary import now
 
 
 def take_turns(

@@ -12,12 +12,12 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from ..apis import load_config
-from ..engine.ema import EMATracker, update_ema
-from ..engine.run_summary_hook import random_batch
+from ..engine.averages import EMATracker, update_ema
+from ..engine.hooks.run_summary import random_batch
 from ..errors import InputError
 from ..models.consistency_model import PRECISIONS, ConsistencyModel, TrainingProgress
 from ..models.denoiser import KarrasDenoiser
-from ..models.objectives import StagedObjective
+from ..objectives.consistency import StagedObjective
 from ..registry import MODELS
 from .costs import training_evaluations
 from .networks import PlainUNet

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from ..download import download
 from ..errors import InputError
+from ..io.download import download
 from ..registry import MODELS
 from .layouts import fit_state_dict, select_weights
 from .reading import read_checkpoint

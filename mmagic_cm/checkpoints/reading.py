@@ -18,8 +18,8 @@ from mmengine.dist import barrier
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import SafetensorError, safe_open
 
-from ..download import download
 from ..errors import InputError
+from ..io.download import download
 from .diffusers_pipeline import model_config
 from .layouts import is_diffusers
 from .pickles import load_pickled

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..errors import InputError
-from ..images import writing
+from ..io.images import writing
 from .diffusers_layout import to_diffusers, unet_config
 from .diffusers_pipeline import SCHEDULER
 from .layouts import NETWORK

@@ -1,6 +1,6 @@
 """Images to learn from, and which of them belong to which draw."""
 
-from ..images import BadImageError
+from ..io.images import BadImageError
 from .base import ImageDataset
 from .cifar import CIFAR10
 from .digits import DigitsDataset

@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ..errors import InputError
-from ..images import BadImageError, open_image
+from ..io.images import BadImageError, open_image
 from ..registry import TRANSFORMS, resolve
 from .transforms import CenterCrop
 

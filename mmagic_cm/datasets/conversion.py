@@ -22,8 +22,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import InputError, closest
-from ..images import BadImageError, decode_image
-from ..locks import Lock
+from ..io.images import BadImageError, decode_image
+from ..io.locks import Lock
 from .image_folder import list_images, why_empty
 from .lsun import check_whole, close_lmdb, list_keys, read_value
 from .transforms import center_crop

@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from tqdm import tqdm
 
 from ..errors import InputError, doing
-from ..images import BadImageError
+from ..io.images import BadImageError
 from ..registry import DATASETS
 from .image_folder import ImageFolder, class_names
 

@@ -20,7 +20,7 @@ class SampleNumbers(Dataset):
         num_samples: Images of the set.
         num_classes: Labels are drawn uniformly from 0 .. num_classes - 1; None: no labels.
         seed: Label i depends on (seed, i) alone, as in
-            :func:`~mmagic_cm.generation.choose_labels`.
+            :func:`~mmagic_cm.sampling.loop.choose_labels`.
 
     Raises:
         InputError: A number is not at least 1, or the seed is negative.

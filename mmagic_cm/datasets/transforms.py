@@ -6,7 +6,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from ..errors import InputError
-from ..images import BadImageError, decode_image
+from ..io.images import BadImageError, decode_image
 from ..registry import FUNCTIONS, TRANSFORMS
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..images import to_unit_range
+from ..io.images import to_unit_range
 
 Picture = Image.Image | np.ndarray
 

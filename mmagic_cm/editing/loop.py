@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from ..diffusion.samplers import Noise, Sigmas, sample_multistep
 from ..diffusion.schedules import check_levels, karras_sigmas
-from ..diffusion.trajectories import Noise, Sigmas, sample_multistep
 from ..errors import InputError
 from ..models.data_preprocessor import check_labels
 from .operators import Operator, into_gamut

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from ..diffusion.noise import PerSampleNoise, derive_seed
 from ..errors import InputError, closest
-from ..generation import Labels, check_seed, choose_labels
-from ..images import make_grid, to_uint8
+from ..io.images import make_grid, to_uint8
 from ..models.consistency_model import ConsistencyModel
+from ..sampling.loop import Labels, check_seed, choose_labels
 from .denoising import denoise_image
 from .fitting import Fit, Picture, mask_to_tensor, picture_to_tensor
 from .interpolation import interpolate
@@ -117,7 +117,7 @@ def edit_pictures(
         sigma_max: The highest of them; default: the model's.
         sigma_min: The lowest of them; default: the model's.
         num_resamples: Visits of each level, see :func:`~mmagic_cm.editing.loop.edit`.
-        labels: Of a conditional model, as :func:`~mmagic_cm.generation.choose_labels` takes them:
+        labels: Of a conditional model, as :func:`~mmagic_cm.sampling.choose_labels` takes them:
             one for all, one for each picture, or drawn from the seed. Of an interpolation the two
             of its ends, between which the label changes midway.
         seed: Candidate k of picture i depends on (seed, i, k) and the label alone.

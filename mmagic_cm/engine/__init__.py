@@ -1,17 +1,19 @@
 """What MMEngine's Runner needs to train consistency models and to resume them exactly."""
 
-from .checkpoint_hook import CheckpointHook
-from .curriculum_hook import CurriculumHook
-from .ema import EMATracker
-from .ema_hook import EMAHook
+from .averages import EMATracker
+from .hooks import (
+    CheckpointHook,
+    CurriculumHook,
+    EMAHook,
+    ProgressBarHook,
+    ProgressiveDistillationHook,
+    RunSummaryHook,
+    SampleGridHook,
+    TrainingInfoHook,
+)
 from .loops import ResumableIterLoop
 from .mixed_precision import MixedPrecisionOptimWrapper
-from .progress_bar_hook import ProgressBarHook
-from .run_summary_hook import RunSummaryHook
 from .runner import Runner
-from .sample_grid_hook import SampleGridHook
-from .stage_hook import StageHook
-from .training_info_hook import TrainingInfoHook
 
 __all__ = [
     'CheckpointHook',
@@ -20,10 +22,10 @@ __all__ = [
     'EMATracker',
     'MixedPrecisionOptimWrapper',
     'ProgressBarHook',
+    'ProgressiveDistillationHook',
     'ResumableIterLoop',
     'RunSummaryHook',
     'Runner',
     'SampleGridHook',
-    'StageHook',
     'TrainingInfoHook',
 ]

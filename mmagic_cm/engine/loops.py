@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from ..datasets.samplers import ResumableSampler
 from ..errors import InputError, Stopped, closest
-from ..locks import Lock
+from ..io.locks import Lock
 from ..registry import LOOPS
-from .curriculum_hook import ends_step, is_due, run_seed
+from .hooks.curriculum import ends_step, is_due, run_seed
 from .stopping import StopRequest
 
 

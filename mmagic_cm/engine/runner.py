@@ -1,10 +1,12 @@
 """MMEngine's Runner, which says what of the config it was building when something went wrong."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from mmengine.runner import Runner as MMEngineRunner
+from mmengine.utils.manager import _release_lock
 
 from ..errors import doing
 
@@ -54,10 +56,25 @@ class Runner(MMEngineRunner):
         return keys[0] if keys else kind
 
 
+@contextmanager
+def _unlocked() -> Iterator[None]:
+    """Give MMEngine's lock of its global objects back where building one of them fails.
+
+    MMEngine does not: every other thread, such as those of a web page, would wait for ever.
+    """
+    try:
+        yield
+    except Exception:
+        with suppress(RuntimeError):  # once it is not ours
+            while True:
+                _release_lock()
+        raise
+
+
 def _named(method: Callable, what: str) -> Callable:
     @functools.wraps(method)
     def named(self: Runner, *args: Any, **settings: Any) -> Any:
-        with doing(what):
+        with doing(what), _unlocked():
             return method(self, *args, **settings)
 
     return named

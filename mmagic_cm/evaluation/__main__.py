@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from ..apis import load_config
-from ..command_line import Parser
+from ..cli import Parser
 from ..errors import InputError, run_cli
-from . import InceptionFeatures, ModuleFeatures, PixelFeatures
-from .features import FeatureExtractor, extract
+from ..metrics import InceptionFeatures, ModuleFeatures, PixelFeatures
+from ..metrics.features import FeatureExtractor, extract
+from ..metrics.scores import METRIC_NAMES, check_metrics, compute_scores
 from .reference import available_metrics, read_reference
 from .report import format_about, format_table, write_report
-from .scores import METRIC_NAMES, check_metrics, compute_scores
 from .sources import ImageSource, check_source, open_images
 
 

@@ -14,9 +14,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..checkpoints import sampling_part
-from ..engine.curriculum_hook import unwrapped
+from ..engine.hooks.curriculum import unwrapped
 from ..errors import InputError, doing
-from ..images import writing
+from ..io.images import writing
 from ..registry import DIFFUSION_SAMPLERS
 
 

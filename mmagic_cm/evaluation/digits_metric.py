@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from ..metrics.digits import DigitsJudge
 from ..registry import METRICS
-from .digits import DigitsJudge
 
 
 @METRICS.register_module()

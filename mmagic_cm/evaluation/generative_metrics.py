@@ -17,10 +17,10 @@ from mmengine.dist import (
 from mmengine.evaluator import BaseMetric
 
 from ..errors import InputError
+from ..metrics.features import FeatureExtractor, Features
+from ..metrics.scores import check_metrics, compute_scores
 from ..registry import FEATURE_EXTRACTORS, METRICS, resolve
-from .features import FeatureExtractor, Features
 from .reference import FEATURE_OF, Reference, check_extractor, read_reference
-from .scores import check_metrics, compute_scores
 from .sources import check_source
 
 

@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from ..checkpoints.released import cache_folder
 from ..errors import InputError
-from ..images import writing
-from .features import FeatureExtractor, Features
-from .gaussian import Gaussian, GaussianAccumulator
-from .inception import InceptionFeatures
-from .scores import check_metrics
+from ..io.images import writing
+from ..metrics.features import FeatureExtractor, Features
+from ..metrics.fid import Gaussian, GaussianAccumulator
+from ..metrics.inception import InceptionFeatures
+from ..metrics.scores import check_metrics
 from .sources import NPZ_ERRORS, ImageSource, NpzImages, check_source, open_images
 
 # Images whose own features are kept, for KID, precision and recall: as many as ADM's files have.

@@ -10,15 +10,15 @@ from mmengine.config import Config
 
 from ..apis import init_model, load_config
 from ..checkpoints import RELEASED
-from ..command_line import join_processes
+from ..cli import join_processes
 from ..datasets.settings import merge_options
-from ..engine.curriculum_hook import unwrapped
+from ..engine.hooks.curriculum import unwrapped
 from ..engine.runner import Runner
 from ..errors import InputError
-from ..generation import check_seed
+from ..metrics.inception import InceptionFeatures
 from ..registry import DATASETS
+from ..sampling.loop import check_seed
 from .generative_metrics import GenerativeMetrics
-from .inception import InceptionFeatures
 from .report import CAVEAT
 
 

@@ -17,7 +17,7 @@ from ..datasets.base import ImageDataset
 from ..datasets.image_folder import ImageFolder
 from ..datasets.transforms import CenterCrop, LoadImage, PackImage, RandomFlip
 from ..errors import InputError
-from ..images import MAX_PIXELS
+from ..io.images import MAX_PIXELS
 from ..registry import DATASETS, TRANSFORMS, resolve
 
 ADM_CROP = 'central square, resized to {0} x {0} (as ADM: halved by box, then bicubic)'

@@ -11,8 +11,8 @@ import torch
 from ..apis import generate, init_model, load_config
 from ..editing import edit_pictures
 from ..errors import InputError, closest
-from ..images import decode_image, make_grid, save_image
-from ..sampler_choice import choose_sampler
+from ..io.images import decode_image, make_grid, save_image
+from ..sampling.choice import choose_sampler
 
 MODEL_NAME = 'consistency_models'
 MAX_COLUMNS = 8  # of the grid, as MMagic's

@@ -16,14 +16,13 @@ from torch import nn
 from ..checkpoints import check_settings, fit_state_dict, read_checkpoint, select_weights
 from ..diffusion.guidance import drop_labels, guided
 from ..diffusion.noise import PerSampleNoise, derive_seed, seeded_globals
-from ..diffusion.samplers import DiffusionSampler
+from ..diffusion.samplers import DiffusionSampler, Noise
 from ..diffusion.solvers import per_sample
-from ..diffusion.trajectories import Noise
 from ..errors import InputError
-from ..images import to_uint8
+from ..io.images import to_uint8
+from ..objectives.base import Objective
 from ..registry import DIFFUSION_SAMPLERS, MODELS, resolve
 from .denoiser import KarrasDenoiser
-from .objective import Objective
 from .statistics import LossByNoiseLevel
 from .teacher import Teacher
 

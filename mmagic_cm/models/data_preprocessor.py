@@ -6,7 +6,7 @@ from mmengine.model import BaseDataPreprocessor
 
 from ..diffusion.noise import derive_seed
 from ..errors import InputError
-from ..images import to_unit_range
+from ..io.images import to_unit_range
 from ..registry import MODELS
 
 

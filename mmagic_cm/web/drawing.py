@@ -11,10 +11,10 @@ from ..diffusion.noise import BatchNoise, PerSampleNoise
 from ..diffusion.samplers import DiffusionSampler
 from ..diffusion.schedules import karras_sigmas
 from ..errors import InputError, closest
-from ..generation import choose_labels, iter_samples
-from ..images import make_grid, save_image, save_images, save_npz
+from ..io.images import make_grid, save_image, save_images, save_npz
 from ..models.consistency_model import ConsistencyModel
 from ..registry import DIFFUSION_SAMPLERS, resolve
+from ..sampling.loop import choose_labels, iter_samples
 from .events import Stopped, Watch
 
 SAMPLERS = {
@@ -140,7 +140,7 @@ def draw(
     Args:
         model: From :func:`~mmagic_cm.apis.init_model`.
         num_images: How many.
-        labels: As :func:`~mmagic_cm.generation.choose_labels` takes them.
+        labels: As :func:`~mmagic_cm.sampling.loop.choose_labels` takes them.
         sampler: What draws them.
         seed: Of the set of images.
         batch_size: Images at a time.

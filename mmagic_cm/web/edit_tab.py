@@ -9,8 +9,8 @@ from PIL import Image
 from ..datasets.digits import load_split
 from ..editing import TASKS, edit_pictures
 from ..errors import InputError
-from ..generation import check_seed
-from ..images import save_image, save_npz
+from ..io.images import save_image, save_npz
+from ..sampling.loop import check_seed
 from .drawing import parse_levels
 from .events import QUIET, Jobs, Listeners, Stopped, Watch, readable
 from .generate_tab import MAX_SEED, Results, class_dropdown

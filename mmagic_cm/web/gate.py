@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import PlainTextResponse
 
 from ..errors import InputError
-from ..images import open_image
+from ..io.images import open_image
 from .events import Listeners, sentences
 
 API = '/gradio_api'

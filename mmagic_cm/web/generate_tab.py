@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ..generation import check_seed
+from ..sampling.loop import check_seed
 from .drawing import NOISE, SAMPLERS, WITH_CHURN, WITH_STEPS, Drawn, SamplerChoice, draw, table
 from .events import QUIET, Jobs, Listeners
 from .models import Shelf, labels_of

@@ -16,7 +16,7 @@ from ..checkpoints.released import cache_folder, configs_folder
 from ..diffusion.samplers import OnestepSampler
 from ..errors import InputError, closest
 from ..models.consistency_model import ConsistencyModel
-from ..run_plots import is_run
+from ..plotting.runs import is_run
 
 OWN = "the checkpoint's own"  # config, or sampler
 _NUM_IMAGENET = 1000

@@ -6,8 +6,8 @@ import gradio as gr
 from matplotlib.figure import Figure
 
 from ..errors import InputError
-from ..images import decode_image
-from ..run_plots import draw_runs, find_grids
+from ..io.images import decode_image
+from ..plotting.runs import draw_runs, find_grids
 from .events import QUIET, readable
 from .models import Shelf
 

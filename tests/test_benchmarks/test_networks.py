@@ -5,7 +5,7 @@ import torch
 
 from mmagic_cm.benchmarks.networks import DiffusersUNet, PlainUNet
 from mmagic_cm.benchmarks.sampling import fill
-from mmagic_cm.models import ADMUNet
+from mmagic_cm.networks import ADMUNet
 
 SMALL = dict(
     image_size=16,

@@ -5,7 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.benchmarks.rates import Attention, Convolution, best_rate, operations, total_flops
-from mmagic_cm.models import ADMUNet
+from mmagic_cm.networks import ADMUNet
 from mmagic_cm.registry import MODELS
 
 

@@ -14,7 +14,7 @@ from mmagic_cm.diffusion.samplers import HeunSampler, MultistepSampler, OnestepS
 from mmagic_cm.errors import InputError
 from mmagic_cm.models.denoiser import ConsistencyParameterization
 from mmagic_cm.registry import DIFFUSION_SAMPLERS, MODELS
-from mmagic_cm.sampler_choice import choose_sampler
+from mmagic_cm.sampling.choice import choose_sampler
 
 NETWORK = dict(
     type='ADMUNet',

@@ -4,8 +4,8 @@ import pytest
 from torch.utils.data import default_collate
 
 from mmagic_cm.errors import InputError
-from mmagic_cm.generation import choose_labels
 from mmagic_cm.registry import DATASETS
+from mmagic_cm.sampling.loop import choose_labels
 
 
 @pytest.mark.parametrize('seed', [0, 7])

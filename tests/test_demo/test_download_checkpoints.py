@@ -7,7 +7,7 @@ import pytest
 
 from mmagic_cm.checkpoints import RELEASED
 from mmagic_cm.checkpoints.released import ADDRESS
-from mmagic_cm.evaluation import InceptionFeatures
+from mmagic_cm.metrics import InceptionFeatures
 
 SCRIPT = Path(__file__).parents[2] / 'demo/download_checkpoints.py'
 

@@ -81,4 +81,4 @@ def test_documents_build_without_a_warning(tmp_path):
     assert 'num_samples must be at least 1' in html['troubleshooting']
     assert 'id="mmagic_cm.models.denoiser.KarrasDenoiser.forward"' in html['models']
     # Named without its module, and by the package that exports it.
-    assert 'href="#mmagic_cm.models.objective.Objective"' in html['objectives']
+    assert 'href="#mmagic_cm.objectives.base.Objective"' in html['objectives']

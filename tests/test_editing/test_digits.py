@@ -12,8 +12,8 @@ from mmagic_cm.diffusion.schedules import karras_sigmas
 from mmagic_cm.diffusion.solvers import heun_step, per_sample
 from mmagic_cm.editing import denoise_image, estimate_noise_level, inpaint, super_resolve
 from mmagic_cm.errors import InputError
-from mmagic_cm.evaluation import DigitsJudge
-from mmagic_cm.images import to_uint8, to_unit_range
+from mmagic_cm.io.images import to_uint8, to_unit_range
+from mmagic_cm.metrics import DigitsJudge
 
 
 def tensors(split):

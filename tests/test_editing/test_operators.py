@@ -5,7 +5,7 @@ import torch
 
 from mmagic_cm.editing import Guide, Luminance, Mask, Operator, PatchMean, into_gamut
 from mmagic_cm.errors import InputError
-from mmagic_cm.images import to_uint8, to_unit_range
+from mmagic_cm.io.images import to_uint8, to_unit_range
 
 
 class MirrorMean(Operator):

@@ -94,7 +94,7 @@ def trainer(tmp_path) -> Callable[..., Runner]:
             save_teacher(cfg.model.denoiser, tmp_path / 'teacher.pth')
         if objective == 'pd':
             cfg.param_scheduler = None
-            cfg.custom_hooks = [*cfg.custom_hooks, dict(type='StageHook')]
+            cfg.custom_hooks = [*cfg.custom_hooks, dict(type='ProgressiveDistillationHook')]
         runner = Runner.from_cfg(cfg)
         for hook in hooks:
             runner.register_hook(hook, priority='LOWEST')

@@ -17,7 +17,7 @@ from mmagic_cm.diffusion.noise import seeded_globals
 from mmagic_cm.errors import Stopped
 from mmagic_cm.models import DataPreprocessor, consistency_model
 from mmagic_cm.models.consistency_model import TrainingProgress
-from mmagic_cm.models.objective import Objective
+from mmagic_cm.objectives.base import Objective
 
 BATCH, STEPS = 8, 6
 

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmagic_cm.engine import MixedPrecisionOptimWrapper
-from mmagic_cm.engine.ema import took_step
+from mmagic_cm.engine.averages import took_step
 from mmagic_cm.errors import InputError
 
 DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mmagic_cm.datasets.digits import load_split
-from mmagic_cm.evaluation import DigitsJudge, DigitsMetric
+from mmagic_cm.evaluation import DigitsMetric
+from mmagic_cm.metrics import DigitsJudge
 from mmagic_cm.registry import METRICS
 
 

@@ -10,7 +10,8 @@ import torch.distributed as dist
 
 from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.errors import InputError
-from mmagic_cm.evaluation import GenerativeMetrics, PixelFeatures, compute_scores, extract
+from mmagic_cm.evaluation import GenerativeMetrics
+from mmagic_cm.metrics import PixelFeatures, compute_scores, extract
 from mmagic_cm.registry import METRICS
 
 REAL = dict(dataset=dict(type='DigitsDataset'))

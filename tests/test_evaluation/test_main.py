@@ -10,8 +10,9 @@ import torch
 
 from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.errors import run_cli
-from mmagic_cm.evaluation import PixelFeatures, __main__, compute_scores, extract
-from mmagic_cm.images import save_images, save_npz
+from mmagic_cm.evaluation import __main__
+from mmagic_cm.io.images import save_images, save_npz
+from mmagic_cm.metrics import PixelFeatures, compute_scores, extract
 
 CONFIG = Path(__file__).parents[2] / 'configs/consistency_models/ect_1xb96-digits-8x8.py'
 TRAIN, TEST = load_split('train')[0], load_split('test')[0]

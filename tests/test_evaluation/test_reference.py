@@ -9,19 +9,17 @@ import torch
 
 from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.errors import InputError
-from mmagic_cm.evaluation import (
+from mmagic_cm.evaluation import read_reference, reference, save_reference
+from mmagic_cm.evaluation.reference import available_metrics, check_extractor
+from mmagic_cm.io.images import save_images, save_npz
+from mmagic_cm.metrics import (
     Features,
     InceptionFeatures,
     ModuleFeatures,
     PixelFeatures,
     compute_scores,
-    read_reference,
-    reference,
-    save_reference,
 )
-from mmagic_cm.evaluation.features import FeatureExtractor
-from mmagic_cm.evaluation.reference import available_metrics, check_extractor
-from mmagic_cm.images import save_images, save_npz
+from mmagic_cm.metrics.features import FeatureExtractor
 
 IMAGES = load_split('test')[0]
 ALL = ('fid', 'sfid', 'kid', 'is', 'precision', 'recall')

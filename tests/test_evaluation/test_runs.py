@@ -11,15 +11,10 @@ from mmengine.runner import Runner
 
 from mmagic_cm.apis import generate, init_model, load_config
 from mmagic_cm.errors import InputError
-from mmagic_cm.evaluation import (
-    GenerativeMetrics,
-    PixelFeatures,
-    compute_scores,
-    extract,
-    read_reference,
-)
+from mmagic_cm.evaluation import GenerativeMetrics, read_reference
 from mmagic_cm.evaluation.report import CAVEAT
 from mmagic_cm.evaluation.runs import caveats, describe_judging, judging_runner, published
+from mmagic_cm.metrics import PixelFeatures, compute_scores, extract
 from mmagic_cm.registry import DIFFUSION_SAMPLERS
 
 CONFIGS = Path(__file__).parents[2] / 'configs/consistency_models'

@@ -13,7 +13,7 @@ from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.datasets.transforms import center_crop
 from mmagic_cm.errors import InputError
 from mmagic_cm.evaluation.sources import ADM_CROP, check_source, open_images
-from mmagic_cm.images import save_images, save_npz
+from mmagic_cm.io.images import save_images, save_npz
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (7, 6, 5, 3), dtype=np.uint8)
 GRAY = COLOUR[..., :1]

@@ -11,7 +11,7 @@ from torch import nn
 from mmagic_cm.diffusion.noise import seeded_globals
 from mmagic_cm.diffusion.samplers import HeunSampler
 from mmagic_cm.errors import InputError
-from mmagic_cm.images import to_unit_range
+from mmagic_cm.io.images import to_unit_range
 from mmagic_cm.models import ConsistencyModel
 from mmagic_cm.models.consistency_model import TrainingProgress
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.structures import BaseDataElement
 
 from mmagic_cm.errors import InputError
-from mmagic_cm.images import to_unit_range
+from mmagic_cm.io.images import to_unit_range
 from mmagic_cm.models import DataPreprocessor
 
 IMAGES = torch.arange(2 * 1 * 8 * 8, dtype=torch.uint8).reshape(2, 1, 8, 8) * 2

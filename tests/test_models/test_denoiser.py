@@ -8,12 +8,8 @@ import torch
 
 from mmagic_cm.diffusion.schedules import karras_sigmas
 from mmagic_cm.errors import InputError
-from mmagic_cm.models import (
-    ADMUNet,
-    ConsistencyParameterization,
-    EDMParameterization,
-    KarrasDenoiser,
-)
+from mmagic_cm.models import ConsistencyParameterization, EDMParameterization, KarrasDenoiser
+from mmagic_cm.networks import ADMUNet
 
 BOTH = ['consistency', 'edm']
 SIGMAS = torch.tensor([0.002, 0.01, 0.5, 1.3, 80.0])

@@ -9,12 +9,8 @@ from mmagic_cm.diffusion.guidance import NO_CLASS, drop_labels, guided
 from mmagic_cm.diffusion.schedules import FixedCurriculum, HalvingCurriculum, karras_sigmas
 from mmagic_cm.diffusion.solvers import euler_step
 from mmagic_cm.errors import InputError
-from mmagic_cm.models import (
-    ConsistencyDistillation,
-    KarrasDenoiser,
-    ProgressiveDistillation,
-    StagedObjective,
-)
+from mmagic_cm.models import KarrasDenoiser
+from mmagic_cm.objectives import ConsistencyDistillation, ProgressiveDistillation, StagedObjective
 
 NOW = dict(step=0, total_steps=100)
 WEIGHTINGS = ['uniform', 'snr', 'snr+1', 'karras', 'truncated-snr']
@@ -296,7 +292,7 @@ class Mixture:
 
     def flow(self, x):
         """Where the PF-ODE takes x from sigma = 80, in 2,000 Euler-Heun steps of float64."""
-        from mmagic_cm.diffusion.trajectories import sample_heun
+        from mmagic_cm.diffusion.samplers import sample_heun
 
         return sample_heun(self.denoise, x.double(), karras_sigmas(2000).double()).float()
 

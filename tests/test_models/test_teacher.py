@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from mmagic_cm.diffusion.guidance import NO_CLASS
-from mmagic_cm.engine.ema import EMATracker
+from mmagic_cm.engine.averages import EMATracker
 from mmagic_cm.errors import InputError
-from mmagic_cm.generation import choose_labels
 from mmagic_cm.models import ConsistencyModel, EDMParameterization, Teacher
 from mmagic_cm.models.consistency_model import TrainingProgress
 from mmagic_cm.registry import DISTANCES, MODELS
+from mmagic_cm.sampling.loop import choose_labels
 
 CD = dict(type='ConsistencyDistillation', curriculum=dict(
     type='FixedCurriculum', target_ema=0.9, num_scales=8))  # fmt: skip

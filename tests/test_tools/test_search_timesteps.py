@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmagic_cm.apis import generate, init_model
 from mmagic_cm.datasets.digits import load_split
-from mmagic_cm.evaluation import DigitsJudge
+from mmagic_cm.metrics import DigitsJudge
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/consistency_models/ect_1xb96-digits-8x8.py'

@@ -15,7 +15,7 @@ import torch
 from mmagic_cm.apis import generate, init_model, load_config
 from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.engine import EMATracker
-from mmagic_cm.evaluation import DigitsJudge
+from mmagic_cm.metrics import DigitsJudge
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/consistency_models/cd-l2_1xb96-digits-8x8.py'

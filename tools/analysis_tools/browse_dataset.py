@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.command_line import Parser, add_config_options
+from mmagic_cm.cli import Parser, add_config_options
 from mmagic_cm.datasets import ImageDataset, merge_options
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.images import make_grid, save_image
+from mmagic_cm.io.images import make_grid, save_image
 from mmagic_cm.registry import DATA_SAMPLERS, DATASETS
 
 # Narrower pictures are enlarged to about this width, which leaves room for a name.

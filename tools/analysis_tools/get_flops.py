@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mmagic_cm.apis import load_config
 from mmagic_cm.benchmarks.costs import network_costs
-from mmagic_cm.command_line import Parser, add_config_options
+from mmagic_cm.cli import Parser, add_config_options
 from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import run_cli
-from mmagic_cm.images import writing
+from mmagic_cm.io.images import writing
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,14 +7,14 @@
 import argparse
 from pathlib import Path
 
-from mmagic_cm.command_line import Parser
+from mmagic_cm.cli import Parser
 from mmagic_cm.errors import run_cli
-from mmagic_cm.evaluation.plots import (
+from mmagic_cm.plotting.metrics import (
     draw_against_evaluations,
     draw_against_iterations,
     read_result,
 )
-from mmagic_cm.run_plots import save_figure
+from mmagic_cm.plotting.runs import save_figure
 
 
 def parse_args() -> argparse.Namespace:

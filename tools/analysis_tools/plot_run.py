@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from mmagic_cm.command_line import Parser
+from mmagic_cm.cli import Parser
 from mmagic_cm.errors import run_cli
-from mmagic_cm.run_plots import draw_runs, save_figure
+from mmagic_cm.plotting.runs import draw_runs, save_figure
 
 
 def parse_args() -> argparse.Namespace:

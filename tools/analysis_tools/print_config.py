@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.command_line import Parser, add_config_options
+from mmagic_cm.cli import Parser, add_config_options
 from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.images import writing
+from mmagic_cm.io.images import writing
 
 
 def parse_args() -> argparse.Namespace:

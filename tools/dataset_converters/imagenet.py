@@ -7,7 +7,7 @@ unpack it, and each of the 1,000 archives in it into a folder of its own name.
 import argparse
 from pathlib import Path
 
-from mmagic_cm.command_line import Parser
+from mmagic_cm.cli import Parser
 from mmagic_cm.datasets.conversion import Source, add_arguments, check_counts, run_conversion
 from mmagic_cm.errors import InputError, run_cli
 

@@ -13,11 +13,11 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
-from mmagic_cm.command_line import Parser
+from mmagic_cm.cli import Parser
 from mmagic_cm.datasets.conversion import Source, add_arguments, check_counts, run_conversion
 from mmagic_cm.datasets.lsun import open_lmdb
-from mmagic_cm.download import download, unpack_member
 from mmagic_cm.errors import InputError, run_cli
+from mmagic_cm.io.download import download, unpack_member
 
 
 class Category(NamedTuple):

@@ -13,7 +13,7 @@ from mmagic_cm.apis import load_config
 from mmagic_cm.checkpoints.conversion import read_source
 from mmagic_cm.checkpoints.model_card import model_card
 from mmagic_cm.checkpoints.writing import FORMATS, content_hash, in_place_of
-from mmagic_cm.command_line import Parser, add_ema_argument
+from mmagic_cm.cli import Parser, add_ema_argument
 from mmagic_cm.errors import InputError, run_cli
 
 

@@ -1,0 +1,263 @@
+"""What metrics look at instead of pixels: feature extractors, and the features of a set."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..io.images import to_unit_range
+from ..registry import FEATURE_EXTRACTORS
+from .arrays import as_tensor, first_bad_row
+
+
+class FeatureExtractor(ABC):
+    """Turns pictures into vectors. Constructors read nothing; weights are read at first use.
+
+    Attributes:
+        names: What it gives; 'features' always. 'spatial' is for sFID and 'logits' for the
+            Inception Score.
+        size: Side in pixels to which it resizes the pictures by itself; None: its own business.
+    """
+
+    names: tuple[str, ...] = ('features',)
+    size: int | None = None
+
+    def __init__(self) -> None:
+        self.device = torch.device('cpu')
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """One line that names all that its numbers depend on: kind, weights, preprocessing."""
+
+    @abstractmethod
+    def _compute(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Of uint8 (N, 3 or 1, H, W) on its device: (N, D) by name."""
+
+    def to(self, device: str | torch.device) -> 'FeatureExtractor':
+        """Compute on this device from here on."""
+        self.device = torch.device(device)
+        return self
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Features of a batch, in float32 whatever the autocast and the TF32 settings are.
+
+        Args:
+            images: uint8 (N, 3, H, W) or (N, 1, H, W), 0..255, on any device.
+
+        Returns:
+            For each of ``names`` a float32 tensor (N, D) on the extractor's device.
+
+        Raises:
+            InputError: Another shape or type, or weights that cannot be read.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            kind = str(images.dtype).removeprefix('torch.')
+            raise InputError(
+                f'Features are of uint8 images (N, 3, H, W) or (N, 1, H, W) with values 0..255, '
+                f'not of {kind} {tuple(images.shape)}: round them by images.to_uint8 first.'
+            )
+        images = images.to(self.device)
+        with _full_precision(self.device):
+            found = self._compute(images)
+        return {name: found[name].float() for name in self.names}
+
+
+class NetworkFeatures(FeatureExtractor):
+    """What a network of files sees; they are read at first use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._network: nn.Module | None = None
+        self._identity = ''
+
+    @abstractmethod
+    def _read(self) -> tuple[nn.Module, str]:
+        """The network on the CPU, and the extractor's identity."""
+
+    def load(self) -> None:
+        """Build the network and read its weights; again does nothing.
+
+        Raises:
+            InputError: A file of weights is missing or cannot be read.
+            RuntimeError: It is of another network.
+        """
+        if self._network is None:
+            # The first use may come where tensors are made elsewhere.
+            with torch.device('cpu'), torch.inference_mode(False):
+                network, self._identity = self._read()
+            self._network = network.eval()
+
+    @property
+    def identity(self) -> str:
+        """See :class:`FeatureExtractor`; reads the weights.
+
+        Raises:
+            InputError: As of :meth:`load`.
+        """
+        self.load()
+        return self._identity
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, on the extractor's device."""
+        self.load()
+        return self._network.to(self.device)
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """No autocast and no TF32: features are to be the same on every device."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('highest')
+    try:
+        with (
+            torch.autocast(device.type, enabled=False),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class Features:
+    """Features of a set of images, by name, with the identity of what made them.
+
+    ``len`` is the number of images; ``features['features']`` is an array.
+
+    Args:
+        arrays: float32 (N, D) by name, N the same for all, in the same order of images.
+        identity: Of the extractor.
+
+    Raises:
+        InputError: The numbers of images differ, or there are none, or a feature is not finite:
+            names the first image.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], identity: str) -> None:
+        self._arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        self.identity = identity
+        for array in self._arrays.values():
+            as_tensor(array)
+        counts = {len(array) for array in self._arrays.values()}
+        if len(counts) != 1:
+            raise InputError(f'Features of one set are of as many images, not of {sorted(counts)}.')
+        self._count = counts.pop()
+
+    @classmethod
+    def concatenate(cls, parts: Sequence['Features']) -> 'Features':
+        """Join sets one after the other.
+
+        Raises:
+            InputError: There are none, or they come from different extractors.
+        """
+        if not parts:
+            raise InputError('There are no images to judge.')
+        first = parts[0]
+        for part in parts:
+            if part.identity != first.identity or part.keys() != first.keys():
+                raise InputError(
+                    f'Features of {part.identity} cannot join features of {first.identity}.'
+                )
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in first}
+        return cls(arrays, first.identity)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def keys(self) -> KeysView[str]:
+        """Their names."""
+        return self._arrays.keys()
+
+    def items(self) -> ItemsView[str, np.ndarray]:
+        """Names and arrays."""
+        return self._arrays.items()
+
+
+def extract(
+    batches: Iterable[torch.Tensor],
+    extractor: FeatureExtractor,
+    progress: bool = False,
+    total: int | None = None,
+) -> Features:
+    """The features of many images, which need not be in memory at once.
+
+    Args:
+        batches: uint8 (n, 3, H, W) or (n, 1, H, W), all of one H and W; n may differ.
+        extractor: Computes on the device that its ``to`` was given.
+        progress: Show a bar.
+        total: Number of images, for the bar.
+
+    Raises:
+        InputError: There are no images, they are not uint8, their sizes differ, or features are
+            not finite: names the first such image.
+    """
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in extractor.names}
+    shape, count = None, 0
+    with tqdm(total=total, unit='image', desc='features', disable=not progress) as bar:
+        for batch in batches:
+            shape = batch.shape[1:] if shape is None else shape
+            if batch.shape[1:] != shape:
+                raise InputError(
+                    f'Image {count} is {_size(batch.shape[1:])}, those before it are '
+                    f'{_size(shape)}: crop or resize them to one size.'
+                )
+            for name, features in extractor(batch).items():
+                bad = first_bad_row(features)
+                if bad is not None:
+                    raise InputError(
+                        f'The {name} of image {count + bad} are not finite: '
+                        f'look at the weights of the feature extractor.'
+                    )
+                parts[name].append(features.cpu().numpy())
+            count += len(batch)
+            bar.update(len(batch))
+    if not count:
+        raise InputError('There are no images to judge.')
+    arrays = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return Features(arrays, extractor.identity)
+
+
+def _size(shape: Sequence[int]) -> str:
+    channels, height, width = shape
+    return f'{width} x {height} pixels with {channels} channel{"s" * (channels != 1)}'
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Digest of a module: its layers as it prints them, its parameters and its buffers."""
+    digest = hashlib.blake2b(repr(module).encode(), digest_size=8)
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name, tensor in sorted(tensors.items()):
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)} '.encode())
+        digest.update(array.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@FEATURE_EXTRACTORS.register_module()
+class PixelFeatures(FeatureExtractor):
+    """The pixels themselves, in [-1, 1], flattened in C, H, W order."""
+
+    @property
+    def identity(self) -> str:
+        """See :class:`FeatureExtractor`."""
+        return 'PixelFeatures: values in [-1, 1], order C, H, W'
+
+    def _compute(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {'features': to_unit_range(images).flatten(1)}

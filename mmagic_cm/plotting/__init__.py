@@ -1,0 +1,1 @@
+"""Figures on axes: the curves of runs, metrics against evaluations."""

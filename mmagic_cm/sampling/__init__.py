@@ -1,0 +1,5 @@
+"""Sampling: the one loop, the labels, which sampler a user means, sets of files."""
+
+from .loop import check_seed, choose_labels, draw_images, iter_samples
+
+__all__ = ['check_seed', 'choose_labels', 'draw_images', 'iter_samples']

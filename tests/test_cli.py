@@ -1,0 +1,126 @@
+"""What the command lines share."""
+
+import argparse
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from mmagic_cm.cli import (
+    NameAndSettings,
+    Parser,
+    add_config_options,
+    join_processes,
+    parse_ema,
+    parse_integers,
+)
+from mmagic_cm.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'), [('auto', 'auto'), ('none', None), ('0.999', 0.999), ('1e-1', 0.1)]
+)
+def test_ema(text, expected):
+    assert parse_ema(text) == expected
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'), [('0,22,39', (0, 22, 39)), ('0', (0,)), ('106, 0', (106, 0))]
+)
+def test_integers(text, expected):
+    assert parse_integers(text) == expected
+
+
+@pytest.mark.parametrize(
+    ('parse', 'text', 'match'),
+    [
+        (parse_ema, 'longest', "'longest' is neither 'auto' nor 'none' nor a rate such as 0.999"),
+        (parse_integers, '0,a', "'0,a' is no list of whole numbers such as 0,22,39"),
+        (parse_integers, '0,,1', 'is no list of whole numbers'),
+        (parse_integers, '', 'is no list of whole numbers'),
+        (parse_integers, '1.5', 'is no list of whole numbers'),
+    ],
+)
+def test_texts_that_are_refused(parse, text, match):
+    with pytest.raises(argparse.ArgumentTypeError, match=match):
+        parse(text)
+
+
+@pytest.fixture
+def parser():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--sampler', nargs='+', action=NameAndSettings)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ('words', 'expected'),
+    [
+        ('heun', dict(type='heun')),
+        ('heun num_steps=18', dict(type='heun', num_steps=18)),
+        ('heun num_steps=18 s_churn=2.5', dict(type='heun', num_steps=18, s_churn=2.5)),
+        ('multistep sigmas=80,1.3', dict(type='multistep', sigmas=[80, 1.3])),
+        ('multistep ts=(0,22,39)', dict(type='multistep', ts=(0, 22, 39))),
+        ('euler clip_denoised=False', dict(type='euler', clip_denoised=False)),
+    ],
+)
+def test_a_name_with_settings(words, expected, parser):
+    assert parser.parse_args(['--sampler', *words.split()]).sampler == expected
+
+
+def test_no_name_at_all(parser):
+    assert parser.parse_args([]).sampler is None
+
+
+@pytest.mark.parametrize(
+    ('words', 'wrong'), [('num_steps=18', 'num_steps=18'), ('heun 18', '18'), ('a b=1 c', 'c')]
+)
+def test_settings_without_a_name_or_a_value(words, wrong, parser, capsys):
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--sampler', *words.split()])
+    assert f'--sampler takes a name and KEY=VALUE, not {wrong}' in capsys.readouterr().err
+
+
+def test_options_without_a_value(parser, capsys):
+    add_config_options(parser, 'a.b=1')
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'a.b=1', 'nothing'])
+    assert '--cfg-options takes KEY=VALUE, not nothing' in capsys.readouterr().err
+
+
+def test_commands_do_not_see_that_a_traceback_is_wanted():
+    assert vars(Parser().parse_args(['--debug'])) == {}
+
+
+# --- processes ---
+
+
+def test_no_launcher_no_processes():
+    join_processes('none')
+    assert not dist.is_initialized()
+
+
+def test_what_torchrun_has_not_started(monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(InputError, match='for processes that torchrun has started'):
+        join_processes('pytorch')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
+def test_launchers_that_need_gpus(launcher):
+    with pytest.raises(InputError, match=f'--launcher {launcher} needs GPUs'):
+        join_processes(launcher)
+
+
+def test_one_process_of_torchrun(monkeypatch, tmp_path):
+    environment = dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1')
+    for name, value in (environment | dict(MASTER_PORT='0')).items():
+        monkeypatch.setitem(os.environ, name, value)
+    try:
+        join_processes('pytorch')
+        assert dist.get_backend() == 'gloo'
+        join_processes('pytorch')  # a second time does no harm
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,169 @@
+"""Figures by name, from features."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mmagic_cm.errors import InputError
+from mmagic_cm.metrics import (
+    HIGHER_IS_BETTER,
+    METRIC_NAMES,
+    Features,
+    Gaussian,
+    compute_scores,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    precision_recall,
+)
+
+SIZES = dict(features=8, spatial=5, logits=6)
+
+
+def features(seed=0, count=200, shift=0.0, identity='mine', names=tuple(SIZES)):
+    rng = np.random.default_rng(seed)
+    arrays = {name: rng.standard_normal((count, SIZES[name])) + shift for name in SIZES}
+    return Features({name: arrays[name] for name in names}, identity)
+
+
+def statistics(real, names=('features', 'spatial'), **settings):
+    """What reference.py makes of a file of statistics."""
+    gaussians = {name: Gaussian.fit(real[name]) for name in names}
+    settings = dict(features=None, identity=real.identity, source='ref.npz') | settings
+    return SimpleNamespace(gaussians=gaussians, **settings)
+
+
+def test_each_is_its_function():
+    samples, real = features(0, 150, 0.2), features(1)
+    found = compute_scores(samples, real, METRIC_NAMES, seed=5)
+    precision, recall = precision_recall(real['features'], samples['features'])
+    kid = kernel_distance(real['features'], samples['features'], seed=5)
+    score = inception_score(samples['logits'])
+    assert found == {
+        'fid': pytest.approx(frechet_distance(real['features'], samples['features'])),
+        'sfid': pytest.approx(frechet_distance(real['spatial'], samples['spatial'])),
+        'kid': kid.mean,
+        'kid_std': kid.std,
+        'is': score.mean,
+        'is_std': score.std,
+        'precision': precision,
+        'recall': recall,
+    }
+    assert precision != recall
+    assert list(found) == ['fid', 'sfid', 'kid', 'kid_std', 'is', 'is_std', 'precision', 'recall']
+    assert all(type(value) is float for value in found.values())
+
+
+def test_only_what_is_asked_in_that_order():
+    samples, real = features(0), features(1)
+    assert list(compute_scores(samples, real, ['recall', 'fid', 'recall'])) == ['recall', 'fid']
+    assert list(compute_scores(samples, metrics=['is'])) == ['is', 'is_std']
+    assert compute_scores(samples, real, ['recall', 'precision']) == compute_scores(
+        samples, real, ['precision', 'recall']
+    )
+
+
+def test_identical_and_disjoint_sets():
+    real = features()
+    same = compute_scores(real, real, ('fid', 'sfid', 'precision', 'recall'))
+    assert same['fid'] == pytest.approx(0, abs=1e-9)
+    assert same['sfid'] == pytest.approx(0, abs=1e-9)
+    assert (same['precision'], same['recall']) == (1, 1)
+    far = compute_scores(features(0, shift=100), real, ('fid', 'precision', 'recall'))
+    assert far['fid'] > 70_000
+    assert (far['precision'], far['recall']) == (0, 0)
+
+
+def test_statistics_serve_for_frechet_distances():
+    samples, real = features(0), features(1)
+    found = compute_scores(samples, statistics(real), ('fid', 'sfid', 'is'))
+    assert found == pytest.approx(compute_scores(samples, real, ('fid', 'sfid', 'is')))
+    whole = statistics(real, features=real)
+    metrics = ('fid', 'kid', 'precision', 'recall')
+    assert compute_scores(samples, whole, metrics) == compute_scores(samples, real, metrics)
+
+
+def test_which_way_is_better():
+    assert tuple(HIGHER_IS_BETTER) == METRIC_NAMES
+    assert {name for name in METRIC_NAMES if HIGHER_IS_BETTER[name]} == {
+        'is',
+        'precision',
+        'recall',
+    }
+
+
+@pytest.mark.parametrize(('count', 'other'), [(8, 200), (200, 8)])
+def test_one_warning_where_images_are_fewer_than_dimensions(count, other, logged):
+    which = 'generated' if count == 8 else 'real'
+    compute_scores(features(0, count), features(1, other), ('fid', 'sfid'))
+    (message,) = logged()
+    assert message.startswith(f'fid: 8 {which} images are too few for 8 dimensions')
+    assert 'comes out too large' in message
+
+
+def test_no_warning_where_there_are_enough(logged):
+    compute_scores(features(0, 9), features(1, 9), ('fid', 'sfid'))
+    reference = statistics(features(1))
+    # A file of EDM's does not say how many images it is of.
+    reference.gaussians = {'features': Gaussian(np.zeros(8), np.eye(8))}
+    compute_scores(features(0, 9), reference)
+    assert logged() == []
+
+
+@pytest.mark.parametrize(
+    ('metric', 'names', 'missing'),
+    [('sfid', ('features',), 'spatial'), ('is', ('features',), 'logits')],
+)
+def test_what_an_extractor_does_not_give(metric, names, missing):
+    message = f"{metric} needs '{missing}', which this feature extractor does not give .mine."
+    with pytest.raises(InputError, match=message):
+        compute_scores(features(0, names=names), features(1), [metric])
+
+
+@pytest.mark.parametrize('metric', ['kid', 'precision', 'recall'])
+def test_what_statistics_do_not_give(metric):
+    with pytest.raises(InputError, match=r'needs the features of single .* ref.npz holds only'):
+        compute_scores(features(), statistics(features(1)), [metric])
+
+
+def test_statistics_without_spatial_ones():
+    reference = statistics(features(1), names=('features',))
+    with pytest.raises(InputError, match=r"sfid needs statistics of 'spatial', .* ref.npz"):
+        compute_scores(features(), reference, ['sfid'])
+
+
+@pytest.mark.parametrize('metric', sorted(set(METRIC_NAMES) - {'is'}))
+def test_without_a_reference(metric):
+    with pytest.raises(InputError, match='compares with real images: name a reference'):
+        compute_scores(features(), metrics=[metric])
+
+
+def test_features_of_another_extractor():
+    with pytest.raises(InputError, match='other features: theirs, not mine'):
+        compute_scores(features(), features(identity='theirs'))
+    reference = statistics(features(), identity=None)  # a file that does not say
+    assert compute_scores(features(), reference)['fid'] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ('metrics', 'message'),
+    [(['fdi'], "'fdi' is no metric. Did you mean 'fid'"), ([], 'No metric is named')],
+)
+def test_unknown_metrics(metrics, message):
+    with pytest.raises(InputError, match=message):
+        compute_scores(features(), features(), metrics)
+
+
+@pytest.mark.parametrize(
+    ('metric', 'count', 'message'),
+    [
+        ('fid', 1, 'at least 2 images, not 1'),
+        ('kid', 1, 'at least 2 images'),
+        ('precision', 3, 'at least 4 images'),
+        ('recall', 3, 'at least 4 images'),
+    ],
+)
+def test_too_few_images(metric, count, message):
+    with pytest.raises(InputError, match=message):
+        compute_scores(features(0, count), features(1), [metric])
