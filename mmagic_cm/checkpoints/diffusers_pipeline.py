@@ -53,11 +53,11 @@ def pipeline_settings(
     Raises:
         InputError: The scheduler lacks the denoiser's scalings.
     """
-    sigma_min = _sigma_min(denoiser)
+    sigma_min, sampler = _sigma_min(denoiser), sampler.within(denoiser)
     said = ''
     if not isinstance(sampler, MultistepSampler | OnestepSampler):
         said = f'; it takes consistency steps alone, and knows no {type(sampler).__name__}'
-        sampler = OnestepSampler(sampler.sigma_max, sampler.clip_denoised)
+        sampler = OnestepSampler(sigma_max=sampler.sigma_max, clip_denoised=sampler.clip_denoised)
     levels = getattr(sampler, 'sigmas', (sampler.sigma_max,))
     scheduler = dict(
         sigma_min=sigma_min,
@@ -88,9 +88,8 @@ def _sigma_min(denoiser: nn.Module) -> float:
             c_skip=data**2 / ((sigma - least) ** 2 + data**2),
             c_out=(sigma - least) * data / norm,
             c_in=1 / norm,
-            c_noise=250 * sigma.log(),
         )
-        if all(
+        if denoiser.c_noise == 'adm' and all(
             torch.allclose(getattr(given, name)(sigma), values, rtol=1e-5, atol=1e-8)
             for name, values in expected.items()
         ):

@@ -83,14 +83,17 @@ def fit_state_dict(
         InputError: Names the first keys and shapes that differ.
     """
     rename_to_ours(weights)
-    wants_target = any(name.startswith('target.') for name in expected)
-    for name in [name for name in weights if name.startswith('target.')]:
-        if not wants_target:
-            del weights[name]
-    if wants_target and not any(name.startswith('target.') for name in weights):
-        # Weights from elsewhere: the target starts equal to the online network.
-        for name in [name for name in weights if name.startswith('denoiser.')]:
-            weights[name.replace('denoiser.', 'target.', 1)] = weights[name]
+    for part in ('target.', 'objective.'):
+        given = [name for name in weights if name.startswith(part)]
+        wanted = [name for name in expected if name.startswith(part)]
+        if given and not wanted:  # to sample, the online network is enough
+            for name in given:
+                del weights[name]
+        elif wanted and not given:
+            # Weights from elsewhere: the target starts equal to the online network, and what
+            # learns in the objective as it is.
+            own = weights if part == 'target.' else expected
+            weights |= {name: own.get(name.replace('target.', 'denoiser.', 1)) for name in wanted}
     problems = _differences(weights, expected)
     if problems:
         shown = '; '.join(problems[:3])

@@ -23,13 +23,19 @@ def guided(denoiser: Callable, scale: float | torch.Tensor) -> Callable:
         D(x, sigma, labels), at the cost of two evaluations in one batch.
     """
 
-    def denoise(x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+    def denoise(
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        labels: torch.Tensor | None,
+        **conditions: torch.Tensor,
+    ) -> torch.Tensor:
         if labels is None:
             raise InputError('Guidance needs class labels.')
         both = denoiser(
             torch.cat([x, x]),
             torch.cat([sigma, sigma]),
             torch.cat([labels, torch.full_like(labels, NO_CLASS)]),
+            **{name: torch.cat([value, value]) for name, value in conditions.items()},
         )
         conditional, unconditional = both.chunk(2)
         factor = expand(scale, x) if torch.is_tensor(scale) else scale

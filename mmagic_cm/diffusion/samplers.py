@@ -11,20 +11,20 @@ The ODE samplers (Euler, Heun, DPM-2) and the ancestral one append the final 0 t
 classes hold the settings, as configs name them.
 """
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from tqdm import tqdm
 
 from ..errors import InputError, closest
 from ..registry import DIFFUSION_SAMPLERS
-from .schedules import check_levels, karras_sigmas
+from .schedules import NoiseRange, Ranged, check_levels, karras_sigmas
 from .solvers import MIDPOINTS, Denoise, euler_step, heun_step, midpoint_step, per_sample
 
 Noise = Callable[[torch.Tensor], torch.Tensor]
@@ -114,10 +114,10 @@ def _churn(
     sigma: float,
     num_steps: int,
     noise: Noise,
-    s_churn: float,
-    s_tmin: float,
-    s_tmax: float,
-    s_noise: float,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+    s_noise: float = 1.0,
 ) -> tuple[torch.Tensor, float]:
     """Raise the noise level before a step (arXiv:2206.00364, algorithm 2, lines 4 to 6)."""
     gamma = min(s_churn / num_steps, math.sqrt(2) - 1) if s_tmin <= sigma <= s_tmax else 0.0
@@ -134,10 +134,7 @@ def sample_heun(
     *,
     noise: Noise | None = None,
     progress: bool = False,
-    s_churn: float = 0.0,
-    s_tmin: float = 0.0,
-    s_tmax: float = math.inf,
-    s_noise: float = 1.0,
+    **churn: float,
 ) -> torch.Tensor:
     """Heun's method (arXiv:2206.00364, algorithm 2): two evaluations a step, one in the last.
 
@@ -147,15 +144,14 @@ def sample_heun(
         sigmas: See the module.
         noise: See the module.
         progress: Show a bar.
-        s_churn: Amount of noise added before the steps; 0 is the deterministic sampler.
-        s_tmin: Lowest level at which noise is added.
-        s_tmax: Highest level at which noise is added.
-        s_noise: Standard deviation of the added noise.
+        **churn: ``s_churn``, the amount of noise added before the steps (default 0: none);
+            ``s_tmin`` and ``s_tmax``, the lowest and highest level at which it is; ``s_noise``, its
+            standard deviation (1).
     """
     noise = noise or torch.randn_like
     levels = [*_levels(sigmas), 0.0]
     for sigma, next_sigma in _steps(levels, progress, 'heun'):
-        x, sigma = _churn(x, sigma, len(levels) - 1, noise, s_churn, s_tmin, s_tmax, s_noise)
+        x, sigma = _churn(x, sigma, len(levels) - 1, noise, **churn)
         # At 0 the slope is not defined: the last step is Euler's.
         step = heun_step if next_sigma > 0 else euler_step
         x = step(denoise, x, sigma, next_sigma)
@@ -169,21 +165,25 @@ def sample_dpm2(
     *,
     noise: Noise | None = None,
     progress: bool = False,
-    s_churn: float = 0.0,
-    s_tmin: float = 0.0,
-    s_tmax: float = math.inf,
-    s_noise: float = 1.0,
     midpoint: str = 'rho3',
+    **churn: float,
 ) -> torch.Tensor:
-    """DPM-Solver-2 (arXiv:2206.00927): two evaluations a step. Arguments: :func:`sample_heun`.
+    """DPM-Solver-2 (arXiv:2206.00927): two evaluations a step.
 
-    ``midpoint`` is where the second one lies: 'rho3' is that of the paper's code (OpenAI's),
-    'geometric' that of k-diffusion, which takes one evaluation in the last step.
+    Args:
+        denoise: See the module.
+        x: See the module.
+        sigmas: See the module.
+        noise: See the module.
+        progress: Show a bar.
+        midpoint: Where the second evaluation lies: 'rho3' as in the paper's code (OpenAI's), or
+            'geometric' as in k-diffusion, which takes one evaluation in the last step.
+        **churn: As of :func:`sample_heun`.
     """
     noise = noise or torch.randn_like
     levels = [*_levels(sigmas), 0.0]
     for sigma, next_sigma in _steps(levels, progress, 'dpm2'):
-        x, sigma = _churn(x, sigma, len(levels) - 1, noise, s_churn, s_tmin, s_tmax, s_noise)
+        x, sigma = _churn(x, sigma, len(levels) - 1, noise, **churn)
         if midpoint == 'geometric' and next_sigma == 0:  # it would be at 0, too
             x = euler_step(denoise, x, sigma, next_sigma)
         else:
@@ -227,6 +227,15 @@ class DiffusionSampler(ABC):
     ) -> torch.Tensor:
         """The trajectory itself."""
 
+    def within(self, denoiser: Any) -> 'DiffusionSampler':
+        """This sampler for a denoiser, whose noise range holds where no other was given.
+
+        Raises:
+            InputError: It starts or ends outside of that range.
+        """
+        NoiseRange.of(denoiser).narrowed(sigma_max=self.sigma_max)
+        return self
+
     def __call__(
         self,
         denoise: Denoise,
@@ -237,7 +246,7 @@ class DiffusionSampler(ABC):
         """Draw images.
 
         Args:
-            denoise: ``denoise(x, sigma)`` with sigma (N,).
+            denoise: ``denoise(x, sigma)`` with sigma (N,); conditions of the network go by name.
             x: (N, C, H, W) at level ``sigma_max``, that is standard normal noise times it.
             noise: Draws further noise; default :func:`torch.randn_like`.
             progress: Show a bar over the steps.
@@ -248,22 +257,37 @@ class DiffusionSampler(ABC):
         if not self.clip_denoised:
             return self.sample(denoise, x, noise, progress)
 
-        def clipped(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-            return denoise(x, sigma).clamp(-1, 1)
+        def clipped(x: torch.Tensor, sigma: torch.Tensor, **conditions: Any) -> torch.Tensor:
+            output = denoise(x, sigma, **conditions)
+            # A network of two levels gives the point at the next one, which is no picture yet.
+            return output if 'next_sigma' in conditions else output.clamp(-1, 1)
 
         return self.sample(clipped, x, noise, progress).clamp(-1, 1)
 
 
-@DIFFUSION_SAMPLERS.register_module()
-@dataclass
-class OnestepSampler(DiffusionSampler):
-    """One network evaluation at ``sigma_max``."""
+@dataclass(kw_only=True)
+class _InRange(Ranged, DiffusionSampler):
+    """A sampler whose range of noise levels is that of the denoiser where it is not given."""
 
-    sigma_max: float = 80.0
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    rho: float | None = None
     clip_denoised: bool = True
-    num_evaluations: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        self.keep(sigma_min=self.sigma_min, sigma_max=self.sigma_max, rho=self.rho)
+
+
+@DIFFUSION_SAMPLERS.register_module()
+@dataclass
+class OnestepSampler(_InRange):
+    """One network evaluation at ``sigma_max``."""
+
+    num_evaluations: ClassVar[int] = 1
+
+    def settle(self, levels: NoiseRange) -> None:
+        """See :class:`~mmagic_cm.diffusion.schedules.Ranged`."""
+        super().settle(levels)
         check_levels([self.sigma_max])
 
     def sample(
@@ -274,48 +298,63 @@ class OnestepSampler(DiffusionSampler):
 
 
 @DIFFUSION_SAMPLERS.register_module()
-class MultistepSampler(DiffusionSampler):
+@dataclass(repr=False)
+class MultistepSampler(_InRange):
     """Multistep consistency sampling (algorithm 1).
 
     The levels are given by indices into the Karras grid, as the paper's code publishes them, or
     directly.
 
     Args:
+        sigma_min: The level that denoised images are taken to have, at which the grid ends;
+            default: the denoiser's.
+        sigma_max: Highest level of the grid; default: the denoiser's.
+        rho: Curvature of the grid; default: the denoiser's.
+        clip_denoised: Clamp each denoised image to [-1, 1].
         ts: Indices, increasing, ending with ``num_scales - 1`` (the end of the trajectory, which
             is not evaluated): (0, 22, 39) of 40 takes two evaluations.
         num_scales: Levels of the grid that ``ts`` counts.
         sigmas: The levels themselves, descending, instead of ``ts``: (80, 1.38).
-        sigma_min: Lowest level of the grid.
-        sigma_max: Highest level of the grid.
-        rho: Curvature of the grid.
-        clip_denoised: Clamp each denoised image to [-1, 1].
     """
 
-    def __init__(
-        self,
-        ts: Sequence[int] | None = None,
-        num_scales: int = 40,
-        sigmas: Sequence[float] | None = None,
-        sigma_min: float = 0.002,
-        sigma_max: float = 80.0,
-        rho: float = 7.0,
-        clip_denoised: bool = True,
-    ) -> None:
-        if (ts is None) == (sigmas is None):
+    ts: Sequence[int] | None = None
+    num_scales: int = 40
+    sigmas: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.ts is None) == (self.sigmas is None):
             raise InputError(
                 'MultistepSampler takes either ts or sigmas, for example ts=(0, 22, 39)'
             )
-        if sigmas is None:
-            sigmas = self._levels_of(ts, karras_sigmas(num_scales, sigma_min, sigma_max, rho))
-        self.sigmas = tuple(check_levels(sigmas, sigma_min))
-        self.sigma_min = sigma_min
-        self.sigma_max = self.sigmas[0]
-        self.clip_denoised = clip_denoised
-        self.num_evaluations = len(self.sigmas)
+        self._levels = self.sigmas
+        super().__post_init__()
 
     def __repr__(self) -> str:
         levels = ', '.join(f'{sigma:.4g}' for sigma in self.sigmas)
         return f'MultistepSampler(sigmas=({levels}))'
+
+    def within(self, denoiser: Any) -> 'DiffusionSampler':
+        """See :class:`DiffusionSampler`."""
+        # No picture is drawn at sigma_min: diffusers' scheduler has 0 for a denoiser of EDM's kind.
+        known = NoiseRange.of(denoiser)
+        bound = copy.copy(self)
+        bound.settle(replace(known, **self._given))
+        known.narrowed(sigma_max=bound.sigma_max)
+        return bound
+
+    def settle(self, levels: NoiseRange) -> None:
+        """See :class:`~mmagic_cm.diffusion.schedules.Ranged`."""
+        super().settle(levels)
+        sigmas = self._levels
+        if sigmas is None:
+            sigmas = self._levels_of(self.ts, levels.grid(self.num_scales))
+        self.sigmas = tuple(check_levels(sigmas, self.sigma_min))
+        self.sigma_max = self.sigmas[0]
+
+    @property
+    def num_evaluations(self) -> int:
+        """Network evaluations an image."""
+        return len(self.sigmas)
 
     @staticmethod
     def _levels_of(ts: Sequence[int], grid: torch.Tensor) -> list[float]:
@@ -343,19 +382,21 @@ class MultistepSampler(DiffusionSampler):
 
 
 @dataclass
-class _GridSampler(DiffusionSampler):
-    """Settings of the samplers that walk down a Karras grid."""
+class _GridSampler(_InRange):
+    """A sampler that walks down a Karras grid; its settings are those of its function."""
 
     num_steps: int = 40
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-    rho: float = 7.0
-    clip_denoised: bool = True
+    function: ClassVar[Callable]
+    settings: ClassVar[tuple[str, ...]] = ()
 
-    def __post_init__(self) -> None:
+    def settle(self, levels: NoiseRange) -> None:
+        """See :class:`~mmagic_cm.diffusion.schedules.Ranged`."""
+        if levels.sigma_min == 0 and 'sigma_min' not in self._given:  # steps divide by levels
+            levels = replace(levels, sigma_min=NoiseRange.sigma_min)
+        super().settle(levels)
         if self.num_steps < 1:
             raise InputError(f'num_steps must be at least 1, not {self.num_steps}.')
-        check_levels(self.grid())  # steps divide by them
+        check_levels(self.grid())
 
     def grid(self) -> torch.Tensor:
         """The levels at which steps begin, (num_steps,)."""
@@ -366,36 +407,37 @@ class _GridSampler(DiffusionSampler):
         """Network evaluations an image."""
         return self.num_steps
 
+    def sample(
+        self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
+    ) -> torch.Tensor:
+        """See the sampling function of the same name."""
+        settings = {name: getattr(self, name) for name in self.settings}
+        grid = self.grid()
+        return type(self).function(denoise, x, grid, noise=noise, progress=progress, **settings)
+
 
 @dataclass
-class _SecondOrderSampler(_GridSampler):
-    """Settings of the second-order samplers; see :func:`sample_heun`."""
+class _ChurningSampler(_GridSampler):
+    """One that may add noise on the way; see :func:`sample_heun`."""
 
     s_churn: float = 0.0
     s_tmin: float = 0.0
     s_tmax: float = math.inf
     s_noise: float = 1.0
-    function: ClassVar[Callable]
+    settings = ('s_churn', 's_tmin', 's_tmax', 's_noise')
 
-    def sample(
-        self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
-    ) -> torch.Tensor:
-        """See the sampling function of the same name."""
-        return self.function(
-            denoise,
-            x,
-            self.grid(),
-            noise=noise,
-            progress=progress,
-            s_churn=self.s_churn,
-            s_tmin=self.s_tmin,
-            s_tmax=self.s_tmax,
-            s_noise=self.s_noise,
-        )
+    def settle(self, levels: NoiseRange) -> None:
+        """See :class:`~mmagic_cm.diffusion.schedules.Ranged`."""
+        super().settle(levels)
+        if not (0 <= self.s_churn < math.inf and 0 <= self.s_noise < math.inf):
+            raise InputError(
+                f's_churn and s_noise must be finite and not below 0, not {self.s_churn} and '
+                f'{self.s_noise}.'
+            )
 
 
 @DIFFUSION_SAMPLERS.register_module()
-class HeunSampler(_SecondOrderSampler):
+class HeunSampler(_ChurningSampler):
     """Heun's method: 2 num_steps - 1 evaluations (the paper's teacher: 40 steps, 79)."""
 
     function = staticmethod(sample_heun)
@@ -408,13 +450,15 @@ class HeunSampler(_SecondOrderSampler):
 
 @DIFFUSION_SAMPLERS.register_module()
 @dataclass
-class DPM2Sampler(_SecondOrderSampler):
+class DPM2Sampler(_ChurningSampler):
     """DPM-Solver-2: 2 num_steps evaluations; with k-diffusion's midpoint one less.
 
     ``midpoint`` is 'rho3' (OpenAI's) or 'geometric' (k-diffusion's), see :func:`sample_dpm2`.
     """
 
     midpoint: str = 'rho3'
+    function = staticmethod(sample_dpm2)
+    settings = (*_ChurningSampler.settings, 'midpoint')
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -422,11 +466,6 @@ class DPM2Sampler(_SecondOrderSampler):
             raise InputError(
                 f'{self.midpoint!r} is no midpoint.{closest(self.midpoint, MIDPOINTS)}'
             )
-
-    @property
-    def function(self) -> Callable:
-        """The sampling function with the midpoint."""
-        return partial(sample_dpm2, midpoint=self.midpoint)
 
     @property
     def num_evaluations(self) -> int:
@@ -438,34 +477,22 @@ class DPM2Sampler(_SecondOrderSampler):
 class EulerSampler(_GridSampler):
     """Euler's method: num_steps evaluations."""
 
-    def sample(
-        self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
-    ) -> torch.Tensor:
-        """See :func:`sample_euler`."""
-        return sample_euler(denoise, x, self.grid(), progress=progress)
+    function = staticmethod(sample_euler)
 
 
 @DIFFUSION_SAMPLERS.register_module()
 class EulerAncestralSampler(_GridSampler):
     """Ancestral sampling: num_steps evaluations."""
 
-    def sample(
-        self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
-    ) -> torch.Tensor:
-        """See :func:`sample_euler_ancestral`."""
-        return sample_euler_ancestral(denoise, x, self.grid(), noise=noise, progress=progress)
+    function = staticmethod(sample_euler_ancestral)
 
 
 @DIFFUSION_SAMPLERS.register_module()
 class ProgressiveSampler(_GridSampler):
     """num_steps Euler steps to ``sigma_min``, as progressive distillation trains them."""
 
+    function = staticmethod(sample_progressive)
+
     def grid(self) -> torch.Tensor:
         """The levels at which steps begin and end, (num_steps + 1,)."""
         return karras_sigmas(self.num_steps + 1, self.sigma_min, self.sigma_max, self.rho)
-
-    def sample(
-        self, denoise: Denoise, x: torch.Tensor, noise: Noise | None, progress: bool
-    ) -> torch.Tensor:
-        """See :func:`sample_progressive`."""
-        return sample_progressive(denoise, x, self.grid(), progress=progress)

@@ -1,10 +1,12 @@
 """Noise levels of the time grid, and curricula over the run of a training."""
 
 import bisect
+import copy
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import torch
 
@@ -41,6 +43,83 @@ def karras_sigmas(
     sigmas[-1] = sigma_min
     sigmas[0] = sigma_max
     return sigmas.float()
+
+
+@dataclass(frozen=True)
+class NoiseRange:
+    """The noise levels that a denoiser knows: it owns them, everybody else asks it.
+
+    Attributes:
+        sigma_min: The lowest; 0 of a denoiser with D(x, 0) = x.
+        sigma_max: The highest, where there is only noise.
+        rho: Curvature of the grid between them.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    @classmethod
+    def of(cls, denoiser: Any) -> 'NoiseRange':
+        """That of a denoiser; of a callable that does not say, the usual one."""
+        return cls(*(getattr(denoiser, part.name, part.default) for part in fields(cls)))
+
+    def narrowed(
+        self,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
+    ) -> 'NoiseRange':
+        """A part of the range, with these ends where they are given.
+
+        Raises:
+            InputError: They lie outside of it.
+        """
+        low = self.sigma_min if sigma_min is None else sigma_min
+        high = self.sigma_max if sigma_max is None else sigma_max
+        if low < self.sigma_min or high > self.sigma_max:
+            raise InputError(
+                f'sigma_min = {low} and sigma_max = {high} are not within the levels of the '
+                f'denoiser, {self.sigma_min} to {self.sigma_max}.'
+            )
+        return NoiseRange(low, high, self.rho if rho is None else rho)
+
+    def grid(self, n: int) -> torch.Tensor:
+        """Its :func:`karras_sigmas`, (n,)."""
+        return karras_sigmas(n, self.sigma_min, self.sigma_max, self.rho)
+
+
+class Ranged:
+    """What has the noise range of a denoiser, but for what it was given itself.
+
+    Attributes:
+        sigma_min: Lowest level.
+        sigma_max: Highest level.
+        rho: Curvature of the grid.
+    """
+
+    sigma_min: float
+    sigma_max: float
+    rho: float
+
+    def keep(self, **given: float | None) -> None:
+        """Keep what was given; the rest is usual until a denoiser says otherwise."""
+        self._given = {name: value for name, value in given.items() if value is not None}
+        self.settle(NoiseRange(**self._given))
+
+    def within(self, denoiser: Any) -> 'Ranged':
+        """A copy for a denoiser, whose noise range holds where no other was given.
+
+        Raises:
+            InputError: What was given lies outside of that range.
+        """
+        bound = copy.copy(self)
+        bound.settle(NoiseRange.of(denoiser).narrowed(**self._given))
+        return bound
+
+    def settle(self, levels: NoiseRange) -> None:
+        """Take over a range, and refuse what makes no sense in it."""
+        self.sigma_min, self.sigma_max, self.rho = levels.sigma_min, levels.sigma_max, levels.rho
 
 
 def check_levels(sigmas: torch.Tensor | Sequence[float], sigma_min: float = 0.0) -> list[float]:

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import torch
 
-from ..diffusion.schedules import karras_sigmas
+from ..diffusion.schedules import NoiseRange, karras_sigmas
 from ..diffusion.solvers import heun_step, per_sample
 from ..errors import InputError
-from .loop import NUM_LEVELS, SIGMA_MIN, Denoiser, Labels, check_pictures, levels_of, with_labels
+from .loop import NUM_LEVELS, Denoiser, Labels, check_pictures, levels_of, with_labels
 
 
 def interpolate(
@@ -59,7 +59,7 @@ def interpolate(
     if isinstance(num_images, bool) or not isinstance(num_images, int) or num_images < 2:
         raise InputError(f'A walk has both ends: num_images must be at least 2, not {num_images}.')
     top = float(levels_of(denoiser)[0]) if sigma is None else float(sigma)
-    sigma_min = getattr(denoiser, 'sigma_min', SIGMA_MIN)
+    sigma_min = NoiseRange.of(denoiser).sigma_min
     if not top > sigma_min:
         raise InputError(f'sigma must be above sigma_min = {sigma_min}, not {top}.')
     mix = slerp
@@ -111,7 +111,7 @@ def encode(
         labels: int64 (N,), or one for all, of a conditional teacher.
     """
     denoise = with_labels(teacher, labels, image)
-    low = getattr(teacher, 'sigma_min', SIGMA_MIN)
+    low = NoiseRange.of(teacher).sigma_min or NoiseRange.sigma_min  # steps divide by it
     levels = karras_sigmas(num_steps, low, sigma).flip(0).tolist()
     x = image
     for level, next_level in pairwise(levels):

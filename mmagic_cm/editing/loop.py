@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ..diffusion.samplers import Noise, Sigmas, sample_multistep
-from ..diffusion.schedules import check_levels, karras_sigmas
+from ..diffusion.schedules import NoiseRange, check_levels
 from ..errors import InputError
 from ..models.data_preprocessor import check_labels
 from .operators import Operator, into_gamut
@@ -13,7 +13,6 @@ from .operators import Operator, into_gamut
 Denoiser = Callable[..., torch.Tensor]
 Labels = torch.Tensor | Sequence[int] | int | None
 NUM_LEVELS = 40
-SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0  # of a denoiser that does not say
 
 
 def levels_of(
@@ -22,16 +21,12 @@ def levels_of(
     sigma_max: float | None = None,
     sigma_min: float | None = None,
 ) -> torch.Tensor:
-    """The Karras grid of a denoiser (80 to 0.002 if it has none), or a part of its range.
+    """The Karras grid of a denoiser, or of a part of its range.
 
     Returns:
         float32 (num_steps,), descending.
     """
-    if sigma_max is None:
-        sigma_max = getattr(denoiser, 'sigma_max', SIGMA_MAX)
-    if sigma_min is None:
-        sigma_min = getattr(denoiser, 'sigma_min', SIGMA_MIN)
-    return karras_sigmas(num_steps, sigma_min, sigma_max, getattr(denoiser, 'rho', RHO))
+    return NoiseRange.of(denoiser).narrowed(sigma_min, sigma_max).grid(num_steps)
 
 
 def edit(
@@ -77,7 +72,7 @@ def edit(
         InputError: Pictures, levels, labels or repeats that do not fit.
     """
     check_pictures(image)
-    sigma_min = getattr(denoiser, 'sigma_min', SIGMA_MIN)
+    sigma_min = NoiseRange.of(denoiser).sigma_min
     sigmas = _check_levels(levels_of(denoiser) if sigmas is None else sigmas, sigma_min)
     if isinstance(num_resamples, bool) or num_resamples != int(num_resamples) or num_resamples < 1:
         raise InputError(f'num_resamples must be a whole number from 1 up, not {num_resamples!r}.')

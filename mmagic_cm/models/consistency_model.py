@@ -20,7 +20,8 @@ from ..diffusion.samplers import DiffusionSampler, Noise
 from ..diffusion.solvers import per_sample
 from ..errors import InputError
 from ..io.images import to_uint8
-from ..objectives.base import Objective
+from ..networks import check_network
+from ..objectives.base import Objective, WithFrozen
 from ..registry import DIFFUSION_SAMPLERS, MODELS, resolve
 from .denoiser import KarrasDenoiser
 from .statistics import LossByNoiseLevel
@@ -47,7 +48,7 @@ class TrainingProgress:
 
 
 @MODELS.register_module()
-class ConsistencyModel(BaseModel):
+class ConsistencyModel(WithFrozen, BaseModel):
     """A denoiser with what trains it and what samples from it.
 
     Args:
@@ -67,8 +68,8 @@ class ConsistencyModel(BaseModel):
     Attributes:
         denoiser: The online network in its preconditioning, D(x, sigma, labels).
         target: Its target network, where the objective needs one.
-        teacher: What is distilled, frozen. Like the networks of the objective (LPIPS) it moves
-            with the model, and is no part of its parameters and state.
+        teacher: What is distilled, frozen, see
+            :class:`~mmagic_cm.objectives.base.WithFrozen`.
         sampler: The default sampler.
         guidance_scale: As given; may be set at any time.
         precision: 'fp32', 'bf16' or 'fp16': what the network samples in.
@@ -91,21 +92,24 @@ class ConsistencyModel(BaseModel):
         channels_last: bool = True,
     ) -> None:
         denoiser = resolve(MODELS, denoiser)
+        network = denoiser.network
+        check_network(network)
         if data_preprocessor is None:
             data_preprocessor = dict(type='DataPreprocessor')
         if isinstance(data_preprocessor, dict):
             fitting = dict(
-                num_classes=getattr(denoiser.network, 'num_classes', None),
-                channels=getattr(denoiser.network, 'in_channels', None),
-                image_size=getattr(denoiser.network, 'image_size', None),
+                num_classes=network.num_classes,
+                channels=network.in_channels,
+                image_size=network.image_size,
             )
             data_preprocessor = MODELS.build({**fitting, **data_preprocessor})
         super().__init__(data_preprocessor)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         # Before optimizer, averages and DistributedDataParallel take over the order of memory.
         self.denoiser = denoiser.to(memory_format=self.memory_format)
-        self.objective = resolve(MODELS, objective)
-        self.sampler = resolve(DIFFUSION_SAMPLERS, sampler or 'OnestepSampler')
+        objective = resolve(MODELS, objective)
+        self.objective = None if objective is None else objective.within(denoiser)
+        self.sampler = self.sampler_for(sampler or 'OnestepSampler')
         self.init_from = init_from
         if label_dropout and not self.null_class:
             raise InputError('label_dropout needs null_class=True in the network.')
@@ -118,9 +122,7 @@ class ConsistencyModel(BaseModel):
         self.target = None
         if self.objective is not None and self.objective.needs_target:
             self.target = copy.deepcopy(denoiser).requires_grad_(False)
-        # In a list they are no submodules: not saved, not averaged, not wrapped, always in eval.
-        self._frozen: list[nn.Module] = list(self.objective.networks) if self.objective else []
-        self._frozen += self._build_teacher(teacher)
+        self._frozen = self._build_teacher(teacher)
         self._has_dropout = any(isinstance(m, nn.Dropout) and m.p for m in denoiser.modules())
 
     def _build_teacher(self, teacher: dict | None) -> list[Teacher]:
@@ -141,6 +143,14 @@ class ConsistencyModel(BaseModel):
     def teacher(self) -> Teacher | None:
         """What is distilled."""
         return next((part for part in self._frozen if isinstance(part, Teacher)), None)
+
+    def sampler_for(self, sampler: str | dict | DiffusionSampler | None) -> DiffusionSampler:
+        """A sampler by name, config or object for this denoiser's noise range; None: the own one.
+
+        Raises:
+            InputError: Its levels are not within that range.
+        """
+        return resolve(DIFFUSION_SAMPLERS, sampler or self.sampler).within(self.denoiser)
 
     @property
     def num_classes(self) -> int | None:
@@ -177,12 +187,6 @@ class ConsistencyModel(BaseModel):
             self.load_state_dict(dict(self.teacher.state_dict()))
         elif self.init_from is not None:
             self.load_weights(self.init_from)
-
-    def _apply(self, fn, recurse=True):
-        # Moves to devices and the like go to what is frozen, too.
-        for part in self._frozen:
-            part._apply(fn)
-        return super()._apply(fn, recurse)
 
     def load_weights(
         self, path: str | Path, ema: str | float | None = 'auto', assign: bool = False
@@ -255,27 +259,21 @@ class ConsistencyModel(BaseModel):
             derive_seed(now.seed, get_rank(), now.iteration, use) for use in ('training', 'dropout')
         )
         generator = torch.Generator(inputs.device).manual_seed(seed)
-        when = dict(step=now.step, total_steps=now.total_steps)
-        draw = self.objective.draw(inputs, **when, generator=generator)
+        draw = self.objective.draw(inputs, now.step, now.total_steps, generator)
         if self.label_dropout and labels is not None:
             labels = drop_labels(labels, self.label_dropout, generator)
         target = self.target and partial(self._denoise_with_masks, self.target, masks)
         online = partial(self._denoise_with_masks, self.denoiser, masks)
-        losses = self.objective(
-            online, inputs, labels, **when, target=target, teacher=self.teacher, **draw
-        )
-        sigmas = self.objective.noise_levels(draw, **when)
-        self.loss_by_noise_level.update(losses, sigmas)
+        losses = self.objective(online, inputs, draw, labels, target=target, teacher=self.teacher)
+        self.loss_by_noise_level.update(losses, draw.sigma)
         return dict(loss=losses.mean())
 
     def _denoise_with_masks(
-        self, denoiser: Callable, seed: int, x: torch.Tensor, sigma: torch.Tensor, labels
+        self, denoiser: Callable, seed: int, x: torch.Tensor, *inputs: torch.Tensor, **conditions
     ) -> torch.Tensor:
         """Denoise with the dropout masks of this seed: the same for online and target network."""
-        if not self._has_dropout:
-            return denoiser(x, sigma, labels)
-        with seeded_globals(seed, x.device):
-            return denoiser(x, sigma, labels)
+        with seeded_globals(seed, x.device) if self._has_dropout else nullcontext():
+            return denoiser(x, *inputs, **conditions)
 
     def predict(
         self,
@@ -331,7 +329,7 @@ class ConsistencyModel(BaseModel):
         Raises:
             InputError: ``dropout`` of a network that has none; images that are not finite.
         """
-        sampler = sampler or self.sampler
+        sampler = self.sampler_for(sampler)
         draw = noise(seed, indices)
         start = draw(torch.empty(len(indices), *self.image_shape, device=self.device))
         if labels is not None:
@@ -339,7 +337,7 @@ class ConsistencyModel(BaseModel):
         masks = derive_seed(seed, indices[0], 'dropout') if dropout else None
         with self.sampling_denoiser(masks) as denoiser:
             images = sampler(
-                lambda x, sigma: denoiser(x, sigma, labels),
+                lambda x, sigma, **conditions: denoiser(x, sigma, labels, **conditions),
                 start * sampler.sigma_max,
                 draw,
                 progress,

@@ -8,20 +8,18 @@ import torch
 from torch import nn
 
 from ..diffusion.solvers import expand
-from ..errors import InputError
+from ..errors import InputError, closest
 from ..registry import MODELS, PARAMETERIZATIONS, resolve
 
 
 class Parameterization(Protocol):
-    """The four scalings of D(x) = c_skip x + c_out F(c_in x, c_noise); sigma (N,) -> (N,)."""
+    """The three scalings of D(x) = c_skip x + c_out F(c_in x, c_noise); sigma (N,) -> (N,)."""
 
     def c_skip(self, sigma: torch.Tensor) -> torch.Tensor: ...  # noqa: D102
 
     def c_out(self, sigma: torch.Tensor) -> torch.Tensor: ...  # noqa: D102
 
     def c_in(self, sigma: torch.Tensor) -> torch.Tensor: ...  # noqa: D102
-
-    def c_noise(self, sigma: torch.Tensor) -> torch.Tensor: ...  # noqa: D102
 
 
 @PARAMETERIZATIONS.register_module('edm')
@@ -49,11 +47,6 @@ class EDMParameterization:
         """1 / sqrt(sigma^2 + sigma_data^2)."""
         return (sigma**2 + self.sigma_data**2).rsqrt()
 
-    def c_noise(self, sigma: torch.Tensor) -> torch.Tensor:
-        """250 ln sigma: the timestep of the released networks."""
-        # The smallest normal float: sigma = 0 stays finite, all other levels stay exact.
-        return 250 * sigma.clamp(min=torch.finfo(torch.float32).tiny).log()
-
 
 @PARAMETERIZATIONS.register_module('consistency')
 class ConsistencyParameterization(EDMParameterization):
@@ -69,26 +62,45 @@ class ConsistencyParameterization(EDMParameterization):
         return shifted * self.sigma_data / (sigma**2 + self.sigma_data**2).sqrt()
 
 
+def _log(sigma: torch.Tensor) -> torch.Tensor:
+    # The smallest normal float: sigma = 0 stays finite, all other levels stay exact.
+    return sigma.clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+# How networks want to be told the noise level, from sigma (N,) and sigma_data: the released ADM
+# networks, EDM (arXiv:2206.00364, table 1), continuous-time models (arXiv:2410.11081, section 3).
+C_NOISE = {
+    'adm': lambda sigma, sigma_data: 250 * _log(sigma),
+    'edm': lambda sigma, sigma_data: _log(sigma) / 4,
+    'trigflow': lambda sigma, sigma_data: torch.atan(sigma / sigma_data),
+}
+
+
 @MODELS.register_module()
 class KarrasDenoiser(nn.Module):
     """D(x, sigma, labels), the waist of the hourglass: objectives train it, samplers consume it.
 
     Args:
-        network: A config, a module or a callable: F(x, timesteps[, labels]).
-        parameterization: 'consistency', 'edm', or an object with c_skip, c_out, c_in, c_noise.
-        sigma_data: Standard deviation of the data.
+        network: A config, a module or a callable: F(x, c_noise[, labels]), see
+            :class:`~mmagic_cm.networks.Network`.
+        parameterization: 'consistency', 'edm', or an object with c_skip, c_out and c_in.
+        c_noise: How the network is told the noise level, one of ``C_NOISE``; default: as it says
+            itself, or else 'adm'.
+        sigma_data: Standard deviation of the data. This and the next three the denoiser owns:
+            objectives, samplers and editing ask it.
         sigma_min: Lowest noise level.
         sigma_max: Highest noise level.
         rho: Curvature of the grid of levels.
 
     Raises:
-        InputError: One of these four makes no sense.
+        InputError: One of these four makes no sense, or ``c_noise`` is not known.
     """
 
     def __init__(
         self,
         network: dict | nn.Module | Callable,
         parameterization: str | dict | Parameterization = 'consistency',
+        c_noise: str | None = None,
         sigma_data: float = 0.5,
         sigma_min: float = 0.002,
         sigma_max: float = 80.0,
@@ -102,6 +114,9 @@ class KarrasDenoiser(nn.Module):
                 f'finite, not {sigma_min}, {sigma_max}, {sigma_data} and {rho}.'
             )
         self.network = MODELS.build(network) if isinstance(network, dict) else network
+        self.c_noise = c_noise or getattr(self.network, 'c_noise', 'adm')
+        if self.c_noise not in C_NOISE:
+            raise InputError(f'{self.c_noise!r} is no c_noise.{closest(self.c_noise, C_NOISE)}')
         if isinstance(parameterization, str):
             parameterization = dict(
                 type=parameterization, sigma_data=sigma_data, sigma_min=sigma_min
@@ -113,7 +128,11 @@ class KarrasDenoiser(nn.Module):
         self.rho = rho
 
     def forward(
-        self, x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        **conditions: torch.Tensor,
     ) -> torch.Tensor:
         """Denoise.
 
@@ -121,6 +140,7 @@ class KarrasDenoiser(nn.Module):
             x: (N, C, H, W), image plus sigma times standard normal noise.
             sigma: (N,) noise levels.
             labels: (N,) int64 class labels of a conditional network.
+            **conditions: What the network is told beside, by name, each (N, ...).
 
         Returns:
             float32 (N, C, H, W), the denoised images.
@@ -128,9 +148,9 @@ class KarrasDenoiser(nn.Module):
         scalings = self.parameterization
         # x, sigma and the scalings stay in float32, whatever the network computes in.
         x, sigma = x.float(), sigma.float()
-        conditions = () if labels is None else (labels,)
-        scaled = x * expand(scalings.c_in(sigma), x)
-        output = self.network(scaled, scalings.c_noise(sigma), *conditions)
+        classes = () if labels is None else (labels,)
+        c_noise = C_NOISE[self.c_noise](sigma, self.sigma_data)
+        output = self.network(x * expand(scalings.c_in(sigma), x), c_noise, *classes, **conditions)
         return x * expand(scalings.c_skip(sigma), x) + output.float() * expand(
             scalings.c_out(sigma), x
         )

@@ -72,9 +72,13 @@ class Teacher(nn.Module):
                 network.cast(dtype)
 
     def forward(
-        self, x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        **conditions: torch.Tensor,
     ) -> torch.Tensor:
         """Denoise (N, C, H, W) at levels (N,)."""
         if torch.is_autocast_enabled(x.device.type):
             self._cast(torch.get_autocast_dtype(x.device.type))
-        return self.denoiser(x, sigma, labels)
+        return self.denoiser(x, sigma, labels, **conditions)

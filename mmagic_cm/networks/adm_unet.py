@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from ..diffusion.guidance import NO_CLASS
 from ..errors import InputError
 from ..registry import MODELS
+from .base import Network
 
 # Width multipliers a resolution level that the released networks use.
 CHANNEL_MULT = {
@@ -202,7 +203,7 @@ class Stage(nn.Sequential):
 
 
 @MODELS.register_module()
-class ADMUNet(nn.Module):
+class ADMUNet(Network):
     """The network of the paper, F(x, timestep, label).
 
     Args:

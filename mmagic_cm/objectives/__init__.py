@@ -1,23 +1,26 @@
 """What training minimises."""
 
+from .base import Draw, Objective
 from .consistency import (
     ConsistencyDistillation,
     ConsistencyTraining,
-    DenoisingScoreMatching,
     EasyConsistencyTuning,
     ImprovedConsistencyTraining,
-    ProgressiveDistillation,
-    StagedObjective,
 )
 from .lpips import LPIPS
+from .progressive import ProgressiveDistillation
+from .score_matching import DenoisingScoreMatching
+from .staged import StagedObjective
 
 __all__ = [
     'LPIPS',
     'ConsistencyDistillation',
     'ConsistencyTraining',
     'DenoisingScoreMatching',
+    'Draw',
     'EasyConsistencyTuning',
     'ImprovedConsistencyTraining',
+    'Objective',
     'ProgressiveDistillation',
     'StagedObjective',
 ]

@@ -1,115 +1,148 @@
 """The shape that all objectives share.
 
-``objective.draw(...)`` makes the random part of a step (noise, and noise levels or their indices);
-``objective(...)`` computes one loss a sample from it. ``step`` counts optimizer steps.
+``objective.draw(...)`` makes the random part of a step, a :class:`Draw`; ``objective(...)``
+computes one loss a sample from it. ``step`` counts optimizer steps.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..diffusion.schedules import Curriculum, karras_sigmas
+from ..diffusion.schedules import Curriculum, NoiseRange, Ranged
 from ..diffusion.solvers import expand
 from ..errors import InputError
 from ..registry import CURRICULA, DISTANCES, WEIGHTINGS, resolve
 
-Denoiser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+Denoiser = Callable[..., torch.Tensor]
 Spec = str | dict | Callable
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Clean images with what was drawn for them.
+class Draw:
+    """The random part of a step, made once and handed through.
+
+    An objective that needs more returns a subclass.
 
     Attributes:
-        x0: (N, C, H, W) in [-1, 1].
-        labels: (N,) int64, or None.
-        noise: Standard normal, like x0.
+        noise: Standard normal, like the images.
         sigma: (N,) noise levels at which the online network is evaluated.
-        indices: (N,) of ``sigma`` in the grid, where there is one.
-        step: Optimizer steps done.
-        total_steps: Optimizer steps of the whole run.
+        next_sigma: (N,) lower levels, at which it is told what it should have said; 0: the images.
         guidance: (N,) guidance scales of the teacher, where it is guided.
+        stage: Which of the objectives of a :class:`StagedObjective` is at work.
     """
 
-    x0: torch.Tensor
-    labels: torch.Tensor | None
     noise: torch.Tensor
     sigma: torch.Tensor
-    indices: torch.Tensor | None
-    step: int
-    total_steps: int
+    next_sigma: torch.Tensor
     guidance: torch.Tensor | None = None
+    stage: int = 0
 
-    def at(self, sigma: torch.Tensor) -> torch.Tensor:
+    def at(self, sigma: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
         """The noisy images x0 + sigma z at levels (N,)."""
-        return self.x0 + self.noise * expand(sigma, self.x0)
+        return x0 + self.noise * expand(sigma, x0)
 
 
-class Objective(ABC):
+class WithFrozen(nn.Module):
+    """A module with networks that move with it, and are no part of its parameters and state.
+
+    So they are neither optimised nor saved nor averaged, and always in evaluation mode.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        # In a list they are no submodules.
+        self._frozen: list[nn.Module] = []
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> nn.Module:
+        for part in self._frozen:
+            part._apply(fn)
+        return super()._apply(fn, recurse)
+
+
+class Objective(WithFrozen, Ranged, ABC):
     """The shape that all objectives share.
+
+    What learns in an objective, such as a weighting's head, is a submodule or parameter of it: it
+    is optimised, saved and resumed with the model, and not needed to sample.
 
     Args:
         distance: 'l1', 'l2', 'l2-32', 'pseudo-huber', 'lpips', a config or a callable
-            ``d(a, b) -> (N,)``.
+            ``d(a, b) -> (N,)``; a network (LPIPS) stays as it is.
         weighting: 'uniform', 'snr', 'snr+1', 'karras', 'truncated-snr', 'inverse-gap', a config
             or a callable.
         curriculum: Target EMA rate and number of scales over the run, where there are any.
-        sigma_data: Standard deviation of the data, for weightings that want it.
-        sigma_min: Lowest level of the grid.
-        sigma_max: Highest level of the grid.
-        rho: Curvature of the grid.
+        sigma_data: Standard deviation of the data, for weightings that want it; default: the
+            denoiser's, which may not be contradicted.
+        sigma_min: Lowest level of the grid; default: the denoiser's.
+        sigma_max: Highest level of the grid; default: the denoiser's.
+        rho: Curvature of the grid; default: the denoiser's.
 
     Attributes:
         needs_target: Whether a target network is to be given.
         needs_teacher: Whether a teacher is to be given.
-        draw_keys: What :meth:`draw` returns.
     """
 
     needs_target = False
     needs_teacher = False
-    draw_keys = frozenset({'noise', 'sigmas'})
 
     def __init__(
         self,
         distance: Spec = 'l2',
         weighting: Spec = 'uniform',
         curriculum: dict | Curriculum | None = None,
-        sigma_data: float = 0.5,
-        sigma_min: float = 0.002,
-        sigma_max: float = 80.0,
-        rho: float = 7.0,
+        sigma_data: float | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
     ) -> None:
-        self.distance = resolve(DISTANCES, distance)
+        super().__init__()
+        self._distance = [resolve(DISTANCES, distance)]
+        self._frozen = [part for part in self._distance if isinstance(part, nn.Module)]
         self.weighting = resolve(WEIGHTINGS, weighting)
         self.curriculum: Curriculum | None = resolve(CURRICULA, curriculum)
-        self.sigma_data = sigma_data
-        self.sigma_min = sigma_min
-        self.sigma_max = sigma_max
-        self.rho = rho
+        self._sigma_data = sigma_data
+        self.sigma_data = 0.5 if sigma_data is None else sigma_data
+        self.keep(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+
+    def within(self, denoiser: Any) -> 'Objective':
+        """This objective for a denoiser, whose noise range holds where no other was given.
+
+        Raises:
+            InputError: It lies outside of that range, or has another ``sigma_data``.
+        """
+        bound = super().within(denoiser)
+        bound.sigma_data = getattr(denoiser, 'sigma_data', self.sigma_data)
+        if self._sigma_data not in (None, bound.sigma_data):
+            raise InputError(
+                f'sigma_data is {bound.sigma_data} for the denoiser, which says it for all, and '
+                f'{self._sigma_data} for {type(self).__name__}.'
+            )
+        return bound
 
     @property
-    def networks(self) -> list[nn.Module]:
-        """Networks that it computes with and that do not learn (LPIPS); the model moves them."""
-        return [self.distance] if isinstance(self.distance, nn.Module) else []
+    def distance(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """What compares two sets of images, (N,)."""
+        return self._distance[0]
 
     def prepare(self) -> None:
-        """Fetch and read the weights of these networks; called when a training begins."""
-        for network in self.networks:
+        """Fetch and read the weights of networks that do not learn; before a training begins."""
+        for network in self._frozen:
             if hasattr(network, 'fetch'):
                 network.fetch()
 
     def grid(self, step: int, total_steps: int, device: torch.device | str = 'cpu') -> torch.Tensor:
         """The noise levels (num_scales,) that the curriculum visits at this step."""
-        return self._karras_sigmas(self.curriculum(step, total_steps)[1], device)
+        return self._levels(self.curriculum(step, total_steps)[1], device)
 
-    def _karras_sigmas(self, num_scales: int, device: torch.device | str) -> torch.Tensor:
-        # Several times a step, and the same for thousands of them: made and copied once.
-        return _levels(num_scales, self.sigma_min, self.sigma_max, self.rho, torch.device(device))
+    def _levels(self, n: int, device: torch.device | str) -> torch.Tensor:
+        # The same for thousands of steps: made and copied once.
+        levels = NoiseRange(self.sigma_min, self.sigma_max, self.rho)
+        return _grid(levels, n, torch.device(device))
 
     def target_ema(self, step: int, total_steps: int) -> float:
         """The rate mu by which the target network follows; 0 copies the online network."""
@@ -121,94 +154,81 @@ class Objective(ABC):
         step: int,
         total_steps: int,
         generator: torch.Generator | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """The random part of a step: ``noise`` like x0, and ``sigmas`` or ``indices`` (N,)."""
+    ) -> Draw:
+        """The random part of a step, for images (N, C, H, W)."""
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        return dict(noise=noise, **self._draw_levels(x0, step, total_steps, generator))
+        return Draw(noise, **self.draw_levels(x0, step, total_steps, generator))
 
-    def noise_levels(
-        self, draw: dict[str, torch.Tensor], step: int, total_steps: int
+    def draw_levels(
+        self, x0: torch.Tensor, step: int, total_steps: int, generator: torch.Generator | None
+    ) -> dict[str, torch.Tensor]:
+        """``sigma`` and ``next_sigma`` of a :class:`Draw`; default: neighbours on the grid."""
+        grid = self.grid(step, total_steps, x0.device)
+        indices = self.draw_intervals(grid, len(x0), generator)
+        return dict(sigma=grid[indices], next_sigma=grid[indices + 1])
+
+    def draw_intervals(
+        self, grid: torch.Tensor, n: int, generator: torch.Generator | None
     ) -> torch.Tensor:
-        """The noise levels (N,) of a draw, at which the online network is evaluated."""
-        if 'sigmas' in draw:
-            return draw['sigmas']
-        indices = draw['indices']
-        return self.grid(step, total_steps, indices.device)[indices]
+        """Which intervals of a grid, (n,); default: uniformly."""
+        return torch.randint(len(grid) - 1, (n,), generator=generator, device=grid.device)
 
-    def __call__(
+    def forward(
         self,
         online: Denoiser,
         x0: torch.Tensor,
+        draw: Draw,
         labels: torch.Tensor | None = None,
         *,
-        step: int,
-        total_steps: int,
         target: Denoiser | None = None,
         teacher: Denoiser | None = None,
-        **draw: torch.Tensor,
+        **conditions: torch.Tensor,
     ) -> torch.Tensor:
         """Losses of a batch.
 
         Args:
-            online: The network that learns.
+            online: The denoiser that learns.
             x0: Clean images, (N, C, H, W) in [-1, 1].
+            draw: What :meth:`draw` returns.
             labels: (N,) int64, or None.
-            step: Optimizer steps done.
-            total_steps: Optimizer steps of the whole run.
-            target: The target network, exactly where ``needs_target``.
+            target: The target denoiser, exactly where ``needs_target``.
             teacher: The teacher, exactly where ``needs_teacher``.
-            **draw: What :meth:`draw` returns; what is left out is drawn here.
+            **conditions: What the networks are told beside the labels, by name, each (N, ...).
 
         Returns:
             (N,) weighted losses.
         """
         check_roles(self, target, teacher)
-        if draw.keys() != self.draw_keys:
-            unknown = sorted(draw.keys() - self.draw_keys)
-            if unknown:
-                name = type(self).__name__
-                raise InputError(f'A draw of {name} is {sorted(self.draw_keys)}, not {unknown}.')
-            draw = {**self.draw(x0, step, total_steps), **draw}
-        batch = Batch(
-            x0=x0,
-            labels=labels,
-            noise=draw['noise'],
-            sigma=self.noise_levels(draw, step, total_steps),
-            indices=draw.get('indices'),
-            step=step,
-            total_steps=total_steps,
-            guidance=draw.get('guidance'),
-        )
-        sigma = batch.sigma
         with torch.inference_mode():
-            next_sigma, reference = self._reference(
-                batch, online if target is None else target, teacher
+            reference = self.reference(
+                online if target is None else target, teacher, x0, draw, labels, **conditions
             )
-        # What was made in inference mode cannot be kept for the backward pass; copies can.
-        next_sigma, reference = next_sigma.clone(), reference.clone()
-        losses = self.distance(online(batch.at(sigma), sigma, labels), reference)
-        return losses * self.weighting(sigma, next_sigma, self.sigma_data)
+        # What was made in inference mode cannot be kept for the backward pass; a copy can.
+        reference = reference.clone()
+        denoised = online(draw.at(draw.sigma, x0), draw.sigma, labels, **conditions)
+        weights = self.weighting(draw.sigma, draw.next_sigma, self.sigma_data)
+        return self.distance(denoised, reference) * weights
 
     @abstractmethod
-    def _draw_levels(
-        self, x0: torch.Tensor, step: int, total_steps: int, generator: torch.Generator | None
-    ) -> dict[str, torch.Tensor]:
-        """``sigmas`` (N,), or ``indices`` (N,) into the grid."""
-
-    @abstractmethod
-    def _reference(
-        self, batch: Batch, target: Denoiser, teacher: Denoiser | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the online output is compared with: images, after their noise level (N,)."""
+    def reference(
+        self,
+        target: Denoiser,
+        teacher: Denoiser | None,
+        x0: torch.Tensor,
+        draw: Draw,
+        labels: torch.Tensor | None,
+        **conditions: torch.Tensor,
+    ) -> torch.Tensor:
+        """What the online output is compared with, without gradients: (N, C, H, W)."""
 
 
 @lru_cache(maxsize=8)
-def _levels(n: int, low: float, high: float, rho: float, device: torch.device) -> torch.Tensor:
+def _grid(levels: NoiseRange, n: int, device: torch.device) -> torch.Tensor:
     with torch.inference_mode(False):
-        return karras_sigmas(n, low, high, rho).to(device)
+        return levels.grid(n).to(device)
 
 
-def check_roles(objective: Objective, target: Denoiser | None, teacher: Denoiser | None) -> None:
+def check_roles(objective: Any, target: Denoiser | None, teacher: Denoiser | None) -> None:
     """Refuse a target or teacher that an objective does not use, and miss none that it needs."""
     for role, given, needed in (
         ('target network', target, objective.needs_target),

@@ -1,76 +1,44 @@
-"""What training minimises. Objectives call denoisers D(x, sigma, labels) and own nothing else."""
-
-from collections.abc import Sequence
+"""Consistency distillation and training: the paper's, iCT and ECT."""
 
 import torch
 
 from ..diffusion.distances import PseudoHuber
 from ..diffusion.guidance import guided
+from ..diffusion.noise_levels import discrete_lognormal_probs, lognormal_sigmas
 from ..diffusion.schedules import (
     Curriculum,
     DoublingCurriculum,
     FixedCurriculum,
     GrowingCurriculum,
-    HalvingCurriculum,
 )
 from ..diffusion.solvers import euler_step, expand, heun_step
-from ..diffusion.weightings import discrete_lognormal_probs, lognormal_sigmas
 from ..errors import InputError, closest
 from ..registry import MODELS
-from .base import Batch, Denoiser, Objective, Spec, check_roles
+from .base import Denoiser, Draw, Objective, Spec
 
 SOLVERS = {'heun': heun_step, 'euler': euler_step}
 
 
-@MODELS.register_module()
-class DenoisingScoreMatching(Objective):
-    """EDM's denoising loss (arXiv:2206.00364, eq. 2 and table 1): the output is compared with x0.
-
-    Args:
-        p_mean: Mean of ln sigma.
-        p_std: Standard deviation of ln sigma.
-        weighting: See :class:`Objective`.
-        **settings: See :class:`Objective`.
-    """
-
-    def __init__(
-        self, p_mean: float = -1.2, p_std: float = 1.2, weighting: Spec = 'karras', **settings
-    ) -> None:
-        super().__init__(weighting=weighting, **settings)
-        self.p_mean = p_mean
-        self.p_std = p_std
-
-    def _draw_levels(self, x0, step, total_steps, generator):
-        sigmas = lognormal_sigmas(len(x0), self.p_mean, self.p_std, generator, x0.device)
-        return dict(sigmas=sigmas)
-
-    def _reference(self, batch, target, teacher):
-        return torch.zeros_like(batch.sigma), batch.x0
-
-
 class PairObjective(Objective):
-    """Self-consistency of neighbouring levels t > t' of the grid: D(x_t, t) against D(x_t', t')."""
+    """Self-consistency of two levels t > t': D(x_t, t) is compared with D(x_t', t')."""
 
-    draw_keys = frozenset({'noise', 'indices'})
+    def reference(self, target, teacher, x0, draw, labels, **conditions):
+        """D(x_t', t')."""
+        x_next = self.next_point(teacher, x0, draw, labels, **conditions)
+        return target(x_next, draw.next_sigma, labels, **conditions)
 
-    def _draw_levels(self, x0, step, total_steps, generator):
-        num_scales = self.curriculum(step, total_steps)[1]
-        indices = torch.randint(num_scales - 1, (len(x0),), generator=generator, device=x0.device)
-        return dict(indices=indices)
-
-    def _reference(self, batch, target, teacher):
-        grid = self.grid(batch.step, batch.total_steps, batch.x0.device)
-        next_sigma = grid[batch.indices + 1]
-        x_next = self._previous_point(batch, next_sigma, teacher)
-        return next_sigma, target(x_next, next_sigma, batch.labels)
-
-    def _previous_point(
-        self, batch: Batch, next_sigma: torch.Tensor, teacher: Denoiser | None
+    def next_point(
+        self,
+        teacher: Denoiser | None,
+        x0: torch.Tensor,
+        draw: Draw,
+        labels: torch.Tensor | None,
+        **conditions: torch.Tensor,
     ) -> torch.Tensor:
-        """The point at ``next_sigma`` on the trajectory through the noisy images."""
+        """The point at t' on the trajectory through the noisy images."""
         # Without a teacher the denoised image is x0 itself, and Euler's step from x0 + sigma z
         # lands here exactly (theorem 2).
-        return batch.at(next_sigma)
+        return draw.at(draw.next_sigma, x0)
 
 
 @MODELS.register_module()
@@ -107,25 +75,25 @@ class ConsistencyDistillation(PairObjective):
         if isinstance(guidance_scale, int | float):
             guidance_scale = guidance_scale, guidance_scale
         self.guidance_range: tuple[float, float] | None = guidance_scale
-        if guidance_scale is not None:
-            self.draw_keys = self.draw_keys | {'guidance'}
 
-    def _draw_levels(self, x0, step, total_steps, generator):
-        levels = super()._draw_levels(x0, step, total_steps, generator)
+    def draw_levels(self, x0, step, total_steps, generator):
+        """See :class:`Objective`."""
+        levels = super().draw_levels(x0, step, total_steps, generator)
         if self.guidance_range is None:
             return levels
         low, high = self.guidance_range
         share = torch.rand(len(x0), generator=generator, device=x0.device)
         return dict(levels, guidance=low + share * (high - low))
 
-    def _previous_point(self, batch, next_sigma, teacher):
-        if batch.guidance is not None:
-            teacher = guided(teacher, batch.guidance)
+    def next_point(self, teacher, x0, draw, labels, **conditions):
+        """Where one step of the teacher leads."""
+        if draw.guidance is not None:
+            teacher = guided(teacher, draw.guidance)
         return self.solver(
-            lambda x, sigma: teacher(x, sigma, batch.labels),
-            batch.at(batch.sigma),
-            batch.sigma,
-            next_sigma,
+            lambda x, sigma: teacher(x, sigma, labels, **conditions),
+            draw.at(draw.sigma, x0),
+            draw.sigma,
+            draw.next_sigma,
         )
 
 
@@ -168,14 +136,14 @@ class ImprovedConsistencyTraining(PairObjective):
         self.p_mean = p_mean
         self.p_std = p_std
 
-    def _draw_levels(self, x0, step, total_steps, generator):
-        grid = self.grid(step, total_steps, x0.device)
+    def draw_intervals(self, grid, n, generator):
+        """As a log-normal has it."""
         probs = discrete_lognormal_probs(grid, self.p_mean, self.p_std)
-        return dict(indices=probs.multinomial(len(x0), replacement=True, generator=generator))
+        return probs.multinomial(n, replacement=True, generator=generator)
 
 
 @MODELS.register_module()
-class EasyConsistencyTuning(Objective):
+class EasyConsistencyTuning(PairObjective):
     """ECT (arXiv:2406.14548): continuous levels t, the target at r(t) < t, r nears t in stages.
 
     r = t (1 - (1 + k sigmoid(-b t)) / q^(stage + 1)), at least 0; where r is 0 the target is x0.
@@ -219,141 +187,12 @@ class EasyConsistencyTuning(Objective):
         gap = (1 + self.k * torch.sigmoid(-self.b * sigma)) / self.q ** (stage + 1)
         return (sigma * (1 - gap)).clamp(min=0)
 
-    def _draw_levels(self, x0, step, total_steps, generator):
-        sigmas = lognormal_sigmas(len(x0), self.p_mean, self.p_std, generator, x0.device)
-        return dict(sigmas=sigmas)
-
-    def _reference(self, batch, target, teacher):
-        next_sigma = self.next_level(batch.sigma, batch.step, batch.total_steps)
-        denoised = target(batch.at(next_sigma), next_sigma, batch.labels)
-        return next_sigma, torch.where(expand(next_sigma, denoised) > 0, denoised, batch.x0)
-
-
-@MODELS.register_module()
-class ProgressiveDistillation(Objective):
-    """Progressive distillation (arXiv:2202.00512): one step of the student is two of the teacher.
-
-    The teacher is the student of the stage before: ``ProgressiveDistillationHook`` replaces it.
-
-    Args:
-        distance: See :class:`Objective`.
-        weighting: See :class:`Objective`.
-        curriculum: Default 4,096 steps, halved every 50,000 optimizer steps.
-        **settings: See :class:`Objective`.
-    """
-
-    needs_teacher = True
-    draw_keys = frozenset({'noise', 'indices'})
-
-    def __init__(
-        self,
-        distance: Spec = 'l2',
-        weighting: Spec = 'truncated-snr',
-        curriculum: dict | HalvingCurriculum | None = None,
-        **settings,
-    ) -> None:
-        curriculum = curriculum or HalvingCurriculum(start_scales=4096, steps_per_stage=50000)
-        super().__init__(distance, weighting, curriculum, **settings)
-
-    def grid(self, step, total_steps, device='cpu'):
-        """The levels (N + 1,) between which the student takes its N steps."""
-        return self._grid_with_midpoints(step, total_steps, device)[::2]
-
-    def _grid_with_midpoints(
-        self, step: int, total_steps: int, device: torch.device | str
-    ) -> torch.Tensor:
-        return self._karras_sigmas(2 * self.curriculum(step, total_steps)[1] + 1, device)
-
-    def _draw_levels(self, x0, step, total_steps, generator):
-        num_steps = self.curriculum(step, total_steps)[1]
-        indices = torch.randint(num_steps, (len(x0),), generator=generator, device=x0.device)
-        return dict(indices=indices)
-
-    def _reference(self, batch, target, teacher):
-        grid = self._grid_with_midpoints(batch.step, batch.total_steps, batch.x0.device)
-        sigma = batch.sigma
-        middle, end = grid[2 * batch.indices + 1], grid[2 * batch.indices + 2]
-
-        def denoise(x, sigma):
-            return teacher(x, sigma, batch.labels)
-
-        x = batch.at(sigma)
-        x_end = euler_step(denoise, euler_step(denoise, x, sigma, middle), middle, end)
-        # The x0 from which one Euler step of the student, too, lands at x_end.
-        return end, x - expand(sigma / (end - sigma), x) * (x_end - x)
-
-
-@MODELS.register_module()
-class StagedObjective:
-    """Objectives one after another, each with its own count of steps; called as they are.
-
-    Args:
-        stages: ``(end, objective)`` with ``end`` the share of the run at which the stage ends,
-            rising to 1.0.
-
-    Example:
-        >>> StagedObjective([(0.5, DenoisingScoreMatching()), (1.0, EasyConsistencyTuning())])
-    """
-
-    def __init__(self, stages: Sequence[tuple[float, dict | Objective]]) -> None:
-        ends = [end for end, _ in stages]
-        if not ends or ends != sorted(set(ends)) or ends[0] <= 0 or ends[-1] != 1.0:
-            raise InputError(f'The ends of the stages must rise from above 0 to 1.0, not {ends}.')
-        self.ends = ends
-        self.objectives = [
-            MODELS.build(objective) if isinstance(objective, dict) else objective
-            for _, objective in stages
-        ]
-        self.needs_target = any(objective.needs_target for objective in self.objectives)
-        self.needs_teacher = any(objective.needs_teacher for objective in self.objectives)
-        self.networks = [network for stage in self.objectives for network in stage.networks]
-
-    def prepare(self) -> None:
+    def draw_levels(self, x0, step, total_steps, generator):
         """See :class:`Objective`."""
-        for objective in self.objectives:
-            objective.prepare()
+        sigma = lognormal_sigmas(len(x0), self.p_mean, self.p_std, generator, x0.device)
+        return dict(sigma=sigma, next_sigma=self.next_level(sigma, step, total_steps))
 
-    def stage(self, step: int, total_steps: int) -> tuple[Objective, int, int]:
-        """The objective at work, and the step and number of steps as it counts them."""
-        begins = [0, *(round(end * total_steps) for end in self.ends)]
-        for objective, begin, end in zip(self.objectives, begins, begins[1:], strict=False):
-            if step < end:
-                return objective, step - begin, end - begin
-        return objective, step - begin, max(end - begin, 1)
-
-    def curriculum(self, step: int, total_steps: int) -> tuple[float, int]:
-        """The curriculum of the current stage."""
-        objective, step, total_steps = self.stage(step, total_steps)
-        return objective.curriculum(step, total_steps)
-
-    def target_ema(self, step: int, total_steps: int) -> float:
-        """Of the current stage; stages without a target keep it equal to the online network."""
-        objective, step, total_steps = self.stage(step, total_steps)
-        return objective.target_ema(step, total_steps) if objective.needs_target else 0.0
-
-    def draw(self, x0, step, total_steps, generator=None):
-        """See :class:`Objective`."""
-        objective, step, total_steps = self.stage(step, total_steps)
-        return objective.draw(x0, step, total_steps, generator)
-
-    def noise_levels(self, draw, step, total_steps):
-        """See :class:`Objective`."""
-        objective, step, total_steps = self.stage(step, total_steps)
-        return objective.noise_levels(draw, step, total_steps)
-
-    def __call__(
-        self, online, x0, labels=None, *, step, total_steps, target=None, teacher=None, **draw
-    ):
-        """See :class:`Objective`; a stage is given only what it needs."""
-        check_roles(self, target, teacher)
-        objective, step, total_steps = self.stage(step, total_steps)
-        return objective(
-            online,
-            x0,
-            labels,
-            step=step,
-            total_steps=total_steps,
-            target=target if objective.needs_target else None,
-            teacher=teacher if objective.needs_teacher else None,
-            **draw,
-        )
+    def reference(self, target, teacher, x0, draw, labels, **conditions):
+        """D(x_r, r), or x0 where r is 0."""
+        denoised = super().reference(target, teacher, x0, draw, labels, **conditions)
+        return torch.where(expand(draw.next_sigma, denoised) > 0, denoised, x0)

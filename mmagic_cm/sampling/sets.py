@@ -28,7 +28,6 @@ from ..errors import InputError, doing
 from ..io.images import is_picture, make_grid, save_image, writing
 from ..io.locks import Lock
 from ..models.consistency_model import ConsistencyModel
-from ..registry import DIFFUSION_SAMPLERS, resolve
 from .loop import Labels, check_seed, choose_labels, iter_samples
 
 SETTINGS = 'settings.json'
@@ -81,7 +80,7 @@ def write_samples(
     seed = check_seed(seed)
     out = Path(out)
     kind = _kind_of(out)
-    sampler = resolve(DIFFUSION_SAMPLERS, sampler) or model.sampler
+    sampler = model.sampler_for(sampler)
     chosen = choose_labels(model, range(num_samples), labels, seed)
     part = out.with_name(f'{out.name}.part')
     with Lock(out.with_name(f'{out.name}.lock'), out) as lock:
@@ -140,7 +139,7 @@ def _settings(
                 num_samples=num_samples,
                 seed=seed,
                 labels=None if labels is None else _digest([labels]),
-                sampler=dict(type=type(sampler).__name__, **vars(sampler)),
+                sampler=_settings_of(sampler),
                 guidance_scale=model.guidance_scale,
                 precision=model.precision,
                 model=_digest(model.denoiser.state_dict().values(), _parts(model)),
@@ -148,6 +147,11 @@ def _settings(
             default=str,
         )
     )
+
+
+def _settings_of(sampler: DiffusionSampler) -> dict:
+    settings = {name: value for name, value in vars(sampler).items() if name[0] != '_'}
+    return dict(type=type(sampler).__name__, **settings)
 
 
 def _parts(model: ConsistencyModel) -> str:

@@ -116,8 +116,8 @@ def test_a_parameterization_counts_by_what_it_computes(make_denoiser):
         pass
 
     class Other(ConsistencyParameterization):
-        def c_noise(self, sigma):
-            return 1000 * sigma.log()
+        def c_in(self, sigma):
+            return 1 / sigma
 
     denoiser = make_denoiser('consistency')
     denoiser.parameterization = Mine()

@@ -17,7 +17,7 @@ from mmagic_cm.diffusion.noise import seeded_globals
 from mmagic_cm.errors import Stopped
 from mmagic_cm.models import DataPreprocessor, consistency_model
 from mmagic_cm.models.consistency_model import TrainingProgress
-from mmagic_cm.objectives.base import Objective
+from mmagic_cm.objectives import Draw, Objective
 
 BATCH, STEPS = 8, 6
 
@@ -45,7 +45,8 @@ def share_draws(monkeypatch, rows: Callable[[int], slice]) -> None:
         generator = torch.Generator().manual_seed(step)
         drawn = draw(self, whole, step, total_steps, generator)
         calls.append(step)
-        return {name: tensor[rows(len(calls) - 1)] for name, tensor in drawn.items()}
+        kept = rows(len(calls) - 1)
+        return Draw(drawn.noise[kept], drawn.sigma[kept], drawn.next_sigma[kept])
 
     monkeypatch.setattr(Objective, 'draw', cut)
 
@@ -128,8 +129,8 @@ def record_draws(monkeypatch) -> dict[str, list]:
 
     def noting(*args, **settings):
         drawn = draw(*args, **settings)
-        for name, tensor in drawn.items():
-            seen[name] += tensor
+        seen['noise'] += drawn.noise
+        seen['sigmas'] += drawn.sigma
         return drawn
 
     def noting_masks(seed, device):

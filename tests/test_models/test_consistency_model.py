@@ -14,6 +14,7 @@ from mmagic_cm.errors import InputError
 from mmagic_cm.io.images import to_unit_range
 from mmagic_cm.models import ConsistencyModel
 from mmagic_cm.models.consistency_model import TrainingProgress
+from mmagic_cm.objectives import ConsistencyTraining
 
 CT = dict(type='ConsistencyTraining')
 ECT = dict(type='EasyConsistencyTuning')
@@ -130,27 +131,23 @@ def test_loss_is_the_mean_of_the_objective(objective, build_model, monkeypatch):
     model = build_model(objective=objective)
     model.progress = at(3)
     x0 = to_unit_range(IMAGES)
-    seen = []
-    call = type(model.objective).__call__
+    drawn = []
+    draw = model.objective.draw
 
-    def spy(self, *args, **kwargs):
-        seen.append((args, kwargs))
-        return call(self, *args, **kwargs)
+    def spy(given, step, total_steps, generator):
+        assert torch.equal(given, x0)
+        assert (step, total_steps) == (3, 100)
+        drawn.append(draw(given, step, total_steps, generator))
+        return drawn[0]
 
-    monkeypatch.setattr(type(model.objective), '__call__', spy)
+    monkeypatch.setattr(model.objective, 'draw', spy)
     found = model(x0, LABELS, mode='loss')
-    (_, given, labels), kwargs = seen[0]
     assert found.keys() == {'loss'}
-    assert torch.equal(given, x0)
-    assert torch.equal(labels, LABELS)
-    assert (kwargs['step'], kwargs['total_steps']) == (3, 100)
-    draw = {k: kwargs[k] for k in kwargs if k in {'noise', 'indices', 'sigmas'}}
     target = dict(target=model.target) if model.target else {}
-    again = model.objective(model.denoiser, x0, LABELS, step=3, total_steps=100, **target, **draw)
+    again = model.objective(model.denoiser, x0, drawn[0], LABELS, **target)
     assert torch.equal(found['loss'], again.mean())
     # Gathered for the log, at the levels of this draw.
-    levels = model.objective.noise_levels(draw, 3, 100)
-    assert model.loss_by_noise_level.take().keys() == _bins(levels)
+    assert model.loss_by_noise_level.take().keys() == _bins(drawn[0].sigma)
 
 
 def _bins(levels):
@@ -183,23 +180,16 @@ def test_accumulated_batches_draw_anew_at_the_same_step(build_model):
     assert loss(model, iteration=4, step=2) != loss(model, iteration=5, step=2)
 
 
-class MaskSpy:
+class MaskSpy(ConsistencyTraining):
     """An objective that evaluates online and target network at the same point."""
-
-    needs_target = True
-    needs_teacher = False
-    networks = ()
 
     def draw(self, x0, step, total_steps, generator=None):
         self.seed = generator.initial_seed()
-        return dict(sigmas=torch.ones(len(x0)))
+        return super().draw(x0, step, total_steps, generator)
 
-    def noise_levels(self, draw, step, total_steps):
-        return draw['sigmas']
-
-    def __call__(self, online, x0, labels, *, target, teacher, sigmas, **when):
-        self.online, self.target = online(x0, sigmas, labels), target(x0, sigmas, labels)
-        return (self.online - self.target).abs().flatten(1).mean(1)
+    def forward(self, online, x0, draw, labels, *, target, teacher):
+        self.online = online(x0, torch.ones(len(x0)), labels)
+        return (self.online - target(x0, torch.ones(len(x0)), labels)).abs().flatten(1).mean(1)
 
 
 def test_online_and_target_share_the_dropout_masks(build_model):

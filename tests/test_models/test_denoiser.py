@@ -86,7 +86,7 @@ def test_table_of_scalings(parameterization, sigma, c_skip, c_out):
 @pytest.mark.parametrize('parameterization', BOTH)
 @pytest.mark.parametrize('sigma_data', [0.5, 0.3])
 def test_scalings_by_their_formulas(parameterization, sigma_data):
-    scalings = KarrasDenoiser(tiny(), parameterization, sigma_data).parameterization
+    scalings = KarrasDenoiser(tiny(), parameterization, sigma_data=sigma_data).parameterization
     shift = 0.002 if parameterization == 'consistency' else 0.0
     for i, s in enumerate(SIGMAS.tolist()):
         root = math.sqrt(s**2 + sigma_data**2)  # of sigma itself, also where c_skip is shifted
@@ -94,20 +94,48 @@ def test_scalings_by_their_formulas(parameterization, sigma_data):
             c_skip=sigma_data**2 / ((s - shift) ** 2 + sigma_data**2),
             c_out=(s - shift) * sigma_data / root,
             c_in=1 / root,
-            c_noise=250 * math.log(s),
         )
         found = {name: getattr(scalings, name)(SIGMAS)[i].item() for name in expected}
         assert found == pytest.approx(expected, rel=2e-6, abs=1e-9)
 
 
-def test_timesteps_of_the_ends():
-    found = EDMParameterization().c_noise(torch.tensor([80.0, 0.002]))
-    assert found.tolist() == pytest.approx([1095.5067, -1553.652], abs=1e-3)
+@pytest.mark.parametrize(
+    ('name', 'ends'),
+    [
+        ('adm', [1095.5067, -1553.652]),
+        ('edm', [math.log(80) / 4, math.log(0.002) / 4]),
+        ('trigflow', [math.atan(160), math.atan(0.004)]),
+    ],
+)
+def test_how_networks_are_told_the_level(name, ends):
+    def network(x, c_noise):
+        told.append(c_noise)
+        return x
+
+    told = []
+    x, levels = torch.zeros(2, 1, 2, 2), torch.tensor([80.0, 0.002])
+    KarrasDenoiser(network, c_noise=name)(x, levels)
+    network.c_noise = name  # as the network says it itself
+    KarrasDenoiser(network)(x, levels)
+    for found in told:
+        assert found.tolist() == pytest.approx(ends, rel=1e-6)
+    with pytest.raises(InputError, match='trigflow'):
+        KarrasDenoiser(network, c_noise='trigflo')
+
+
+def test_conditions_reach_the_network_by_name(x):
+    def network(scaled, c_noise, labels=None, next_sigma=None, guidance=None):
+        return scaled * 0 + (next_sigma + 10 * guidance).reshape(-1, 1, 1, 1)
+
+    denoiser = KarrasDenoiser(network, 'edm')
+    conditions = dict(next_sigma=SIGMAS / 2, guidance=SIGMAS)
+    expected = denoiser.parameterization.c_out(SIGMAS) * 10.5 * SIGMAS
+    found = denoiser(0 * x, SIGMAS, torch.arange(len(x)), **conditions)
+    torch.testing.assert_close(found, expected.reshape(-1, 1, 1, 1).expand_as(x))
 
 
 def test_level_zero_is_finite(fill, x):
     denoiser = KarrasDenoiser(fill(tiny()), 'edm')
-    assert torch.isfinite(denoiser.parameterization.c_noise(torch.zeros(1))).all()
     assert torch.isfinite(denoiser(x, torch.zeros(len(x)))).all()
 
 
@@ -124,7 +152,7 @@ def test_the_network_is_any_callable(x):
     scalings = denoiser.parameterization
     (scaled, timesteps, given), sigma = seen[0], SIGMAS.reshape(-1, 1, 1, 1)
     torch.testing.assert_close(scaled, x * scalings.c_in(sigma))
-    assert torch.equal(timesteps, scalings.c_noise(SIGMAS))
+    assert torch.equal(timesteps, 250 * SIGMAS.log())
     assert given is labels
     torch.testing.assert_close(found, x * scalings.c_skip(sigma) + scalings.c_out(sigma))
     KarrasDenoiser(lambda scaled, timesteps: scaled)(x, SIGMAS)  # unconditional: no third argument

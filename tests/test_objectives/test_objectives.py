@@ -13,6 +13,7 @@ from mmagic_cm.models import KarrasDenoiser
 from mmagic_cm.objectives import (
     ConsistencyTraining,
     DenoisingScoreMatching,
+    Draw,
     EasyConsistencyTuning,
     ImprovedConsistencyTraining,
     StagedObjective,
@@ -46,6 +47,17 @@ def target_network(x, timestep):
     return 0.4 * x.sin()
 
 
+def pairs(noise, indices, num_scales):
+    """A draw of neighbours on the grid."""
+    grid = karras_sigmas(num_scales)
+    return Draw(noise, grid[indices], grid[indices + 1])
+
+
+def at(noise, sigma):
+    """A draw for denoising."""
+    return Draw(noise, sigma, torch.zeros_like(sigma))
+
+
 def shrink(x, sigma, labels=None):
     """A denoiser that is consistent with nothing, so that every mix-up shows."""
     return x / (1 + over(sigma) ** 2) + 0.01 * over(sigma)
@@ -67,10 +79,8 @@ def test_consistency_training_rows_of_the_reference(norm, weighting, goldens):
     found = objective(
         KarrasDenoiser(online_network),
         recorded['x_start'],
+        pairs(recorded['noise'], recorded['indices'], num_scales),
         target=KarrasDenoiser(target_network),
-        noise=recorded['noise'],
-        indices=recorded['indices'],
-        **NOW,
     )
     # Relative too: the weights make some losses as small as 1e-6.
     expected = recorded[f'ct/{norm}/{weighting}']
@@ -83,9 +93,7 @@ def test_denoising_rows_of_the_reference(weighting, goldens):
     found = DenoisingScoreMatching(weighting=weighting)(
         KarrasDenoiser(online_network, 'edm'),
         recorded['x_start'],
-        noise=recorded['noise'],
-        sigmas=recorded['edm_sigmas'],
-        **NOW,
+        at(recorded['noise'], recorded['edm_sigmas']),
     )
     torch.testing.assert_close(found, recorded[f'edm/{weighting}'], rtol=1e-5, atol=1e-5)
 
@@ -107,34 +115,13 @@ def test_draws_come_from_the_generator(objective, step, x0):
     state = torch.get_rng_state()
     first, again, other = draw(1), draw(1), draw(2)
     assert torch.equal(torch.get_rng_state(), state)
-    assert first.keys() in ({'noise', 'sigmas'}, {'noise', 'indices'})
-    assert first['noise'].shape == x0.shape
-    for key, value in first.items():
-        assert len(value) == len(x0)
-        assert torch.equal(value, again[key])
-    assert not torch.equal(first['noise'], other['noise'])
-    levels = objective.noise_levels(first, step, 100)
-    assert levels.shape == (len(x0),)
-    assert (levels > 0).all()
-
-
-@pytest.mark.parametrize('objective', OBJECTIVES, ids=by_name)
-def test_what_draw_leaves_out_is_drawn_inside(objective, x0):
-    target = dict(target=shrink) if objective.needs_target else {}
-    torch.manual_seed(7)
-    draw = objective.draw(x0, **NOW)
-    expected = objective(shrink, x0, **NOW, **target, **draw)
-    assert expected.shape == (len(x0),)
-    torch.manual_seed(7)
-    assert torch.equal(objective(shrink, x0, **NOW, **target), expected)
-    # What is given is kept: the noise of the generator is not used.
-    levels = {key: value for key, value in draw.items() if key != 'noise'}
-    torch.manual_seed(8)
-    drawn_noise = objective.draw(x0, **NOW)['noise']
-    torch.manual_seed(8)
-    found = objective(shrink, x0, **NOW, **target, **levels)
-    expected = objective(shrink, x0, **NOW, **target, **levels, noise=drawn_noise)
-    assert torch.equal(found, expected)
+    assert first.noise.shape == x0.shape
+    for name in ('noise', 'sigma', 'next_sigma'):
+        assert torch.equal(getattr(first, name), getattr(again, name))
+        assert len(getattr(first, name)) == len(x0)
+    assert not torch.equal(first.noise, other.noise)
+    assert (first.sigma > first.next_sigma).all()
+    assert (first.next_sigma >= 0).all()
 
 
 @pytest.mark.parametrize('objective', OBJECTIVES, ids=by_name)
@@ -147,7 +134,7 @@ def test_labels_go_with_every_evaluation(objective, x0):
         return shrink(x, sigma)
 
     target = dict(target=denoiser) if objective.needs_target else {}
-    objective(denoiser, x0, labels, **NOW, **target)
+    objective(denoiser, x0, objective.draw(x0, **NOW), labels, **target)
     assert seen
     assert all(given is labels for given in seen)
 
@@ -174,7 +161,7 @@ WITH_TARGET = StagedObjective([(0.5, DenoisingScoreMatching()), (1.0, Consistenc
 def test_roles_are_given_exactly_where_needed(objective, roles, match, step, x0):
     given = dict.fromkeys(roles, shrink)
     with pytest.raises(InputError, match=match):
-        objective(shrink, x0, step=step, total_steps=100, **given)
+        objective(shrink, x0, objective.draw(x0, step, 100), **given)
 
 
 # --- the paper's consistency training ---
@@ -185,17 +172,17 @@ def test_indices_are_uniform_over_the_intervals(num_scales):
     objective = ConsistencyTraining(curriculum=FixedCurriculum(0.9, num_scales))
     n = 20_000
     draw = objective.draw(torch.zeros(n, 1, 1, 1), **NOW, generator=torch.Generator())
-    counts = draw['indices'].bincount(minlength=num_scales - 1)
-    assert len(counts) == num_scales - 1
+    grid = karras_sigmas(num_scales)
+    shares = (draw.sigma[:, None] == grid[:-1]).float().mean(0)
+    assert shares.sum() == pytest.approx(1)
     p = 1 / (num_scales - 1)
-    assert (counts / n - p).abs().max() <= 5 * math.sqrt(p * (1 - p) / n)
-    levels = objective.noise_levels(draw, **NOW)
-    assert torch.equal(levels, karras_sigmas(num_scales)[draw['indices']])
+    assert (shares - p).abs().max() <= 5 * math.sqrt(p * (1 - p) / n)
+    assert torch.equal(draw.next_sigma, grid[torch.searchsorted(-grid, -draw.sigma) + 1])
 
 
 def test_the_second_point_is_an_euler_step_from_the_first(x0):
     """With x0 for the denoiser, Euler's step from x0 + t z ends at x0 + t' z (theorem 2)."""
-    objective = ConsistencyTraining(curriculum=FixedCurriculum(0.9, 6))
+    objective = ConsistencyTraining()
     seen = {}
 
     def spy(role):
@@ -206,7 +193,7 @@ def test_the_second_point_is_an_euler_step_from_the_first(x0):
         return denoiser
 
     noise, indices = torch.randn_like(x0), torch.tensor([0, 1, 2, 3, 4, 4])
-    objective(spy('online'), x0, target=spy('target'), noise=noise, indices=indices, **NOW)
+    objective(spy('online'), x0, pairs(noise, indices, 6), target=spy('target'))
     (x, sigma), (x_next, next_sigma) = seen['online'], seen['target']
     grid = karras_sigmas(6)
     assert torch.equal(sigma, grid[indices])
@@ -228,10 +215,11 @@ def test_a_self_consistent_denoiser_has_no_loss(kind, x0):
     objective = kind(distance='l1', weighting='uniform', curriculum=curriculum)
     exact = consistency_of_a_point(x0)
     target = dict(target=exact) if objective.needs_target else {}
-    assert objective(exact, x0, **target, **NOW).max() < 1e-6
+    draw = objective.draw(x0, **NOW)
+    assert objective(exact, x0, draw, **target).max() < 1e-6
     wrong = consistency_of_a_point(x0 + 0.1)
     target = dict(target=wrong) if objective.needs_target else {}
-    assert objective(wrong, x0, **target, **NOW).max() > 1e-3
+    assert objective(wrong, x0, draw, **target).max() > 1e-3
 
 
 def test_only_the_online_network_learns(x0):
@@ -240,8 +228,8 @@ def test_only_the_online_network_learns(x0):
     losses = objective(
         lambda x, sigma, labels: online * x,
         x0,
+        objective.draw(x0, **NOW),
         target=lambda x, sigma, labels: target * x,
-        **NOW,
     )
     losses.sum().backward()
     assert online.grad != 0
@@ -255,9 +243,10 @@ def test_only_the_online_network_learns(x0):
 def test_ict_draws_the_published_probabilities(step, num_scales):
     """p(i) ~ erf((ln s_i + 1.1) / (2 sqrt 2)) - erf((ln s_{i+1} + 1.1) / (2 sqrt 2))."""
     n = 200_000
-    indices = ImprovedConsistencyTraining().draw(
+    draw = ImprovedConsistencyTraining().draw(
         torch.zeros(n, 1, 1, 1), step, 100, torch.Generator().manual_seed(0)
-    )['indices']
+    )
+    indices = torch.searchsorted(-karras_sigmas(num_scales), -draw.sigma)
     grid = karras_sigmas(num_scales).double()
     cdf = torch.erf((grid.log() + 1.1) / (2 * math.sqrt(2)))
     p = (cdf[:-1] - cdf[1:]) / (cdf[0] - cdf[-1])
@@ -276,7 +265,7 @@ def test_ict_by_its_formula(x0):
     def denoiser(x, sigma, labels=None):
         return scale * shrink(x, sigma)
 
-    found = ImprovedConsistencyTraining()(denoiser, x0, noise=noise, indices=indices, **NOW)
+    found = ImprovedConsistencyTraining()(denoiser, x0, Draw(noise, sigma, next_sigma))
     a = denoiser(x0 + over(sigma) * noise, sigma)
     b = denoiser(x0 + over(next_sigma) * noise, next_sigma).detach()
     c = 0.00054 * math.sqrt(x0[0].numel())
@@ -323,7 +312,7 @@ def test_ect_by_its_formula(x0):
     def denoiser(x, sigma, labels=None):
         return scale * shrink(x, sigma)
 
-    found = objective(denoiser, x0, noise=noise, sigmas=sigma, **NOW)
+    found = objective(denoiser, x0, Draw(noise, sigma, next_sigma))
     a = denoiser(x0 + over(sigma) * noise, sigma)
     b = denoiser(x0 + over(next_sigma) * noise, next_sigma).detach()
     b[:3] = x0[:3]
@@ -343,7 +332,7 @@ def test_ect_arguments(x0):
     assert EasyConsistencyTuning(c=0.5).distance.c == 0.5
     assert isinstance(EasyConsistencyTuning().distance, PseudoHuber)
     n = 50_000
-    sigmas = EasyConsistencyTuning().draw(torch.zeros(n, 1, 1, 1), **NOW)['sigmas'].log()
+    sigmas = EasyConsistencyTuning().draw(torch.zeros(n, 1, 1, 1), **NOW).sigma.log()
     assert sigmas.mean().item() == pytest.approx(-1.1, abs=5 * 2 / math.sqrt(n))
     assert sigmas.std().item() == pytest.approx(2.0, abs=5 * 2 / math.sqrt(2 * n))
 
@@ -353,7 +342,7 @@ def test_ect_arguments(x0):
 
 def test_dsm_levels():
     n = 50_000
-    sigmas = DenoisingScoreMatching().draw(torch.zeros(n, 1, 1, 1), **NOW)['sigmas'].log()
+    sigmas = DenoisingScoreMatching().draw(torch.zeros(n, 1, 1, 1), **NOW).sigma.log()
     assert sigmas.mean().item() == pytest.approx(-1.2, abs=5 * 1.2 / math.sqrt(n))
     assert sigmas.std().item() == pytest.approx(1.2, abs=5 * 1.2 / math.sqrt(2 * n))
 
@@ -362,14 +351,14 @@ def test_dsm_levels():
 def test_dsm_is_minimised_by_the_posterior_mean(sigma, gaussian):
     n, d = 50, 50
     x0 = gaussian.mean + math.sqrt(gaussian.variance) * torch.randn(n, 1, d, d)
-    draw = dict(noise=torch.randn_like(x0), sigmas=torch.full((n,), sigma))
+    draw = at(torch.randn_like(x0), torch.full((n,), sigma))
 
     def loss(gain=1.0, shift=0.0):
         def denoiser(x, sigma, labels):
             exact = gaussian.denoise(x, sigma)
             return gaussian.mean + gain * (exact - gaussian.mean) + shift
 
-        return DenoisingScoreMatching()(denoiser, x0, **draw, **NOW).mean().item()
+        return DenoisingScoreMatching()(denoiser, x0, draw).mean().item()
 
     # The data's variance is sigma_data^2: EDM's weight makes the least loss 1 at every level.
     error = 5 * math.sqrt(2 / x0.numel())
@@ -411,13 +400,12 @@ def test_stages_count_their_own_steps(step, stage, local, x0):
     assert staged.target_ema(step, 20) == curricula[stage].answer[0]
     assert staged.curriculum(step, 20) == curricula[stage].answer
     draw = staged.draw(x0, step, 20)
-    levels = staged.noise_levels(draw, step, 20)
-    assert torch.equal(levels, karras_sigmas(curricula[stage].answer[1])[draw['indices']])
-    found = staged(shrink, x0, step=step, total_steps=20, target=shrink, **draw)
+    assert draw.stage == stage
+    assert set(draw.sigma.tolist()) <= set(karras_sigmas(curricula[stage].answer[1]).tolist())
+    found = staged(shrink, x0, draw, target=shrink)
     assert curricula[stage].asked == {local}
     assert not curricula[1 - stage].asked
-    when = dict(step=local[0], total_steps=local[1])
-    assert torch.equal(found, objectives[stage](shrink, x0, target=shrink, **when, **draw))
+    assert torch.equal(found, objectives[stage](shrink, x0, draw, target=shrink))
 
 
 def test_stages_need_what_any_of_them_needs(x0):
@@ -427,8 +415,8 @@ def test_stages_need_what_any_of_them_needs(x0):
     assert not WITH_TARGET.needs_teacher
     # A stage that does not use the target gets none, and keeps it equal to the online network.
     draw = WITH_TARGET.draw(x0, 0, 100)
-    found = WITH_TARGET(shrink, x0, step=0, total_steps=100, target=lambda *_: 1 / 0, **draw)
-    expected = DenoisingScoreMatching()(shrink, x0, step=0, total_steps=50, **draw)
+    found = WITH_TARGET(shrink, x0, draw, target=lambda *_: 1 / 0)
+    expected = DenoisingScoreMatching()(shrink, x0, draw)
     assert torch.equal(found, expected)
     assert WITH_TARGET.target_ema(0, 100) == 0.0
     ct = ConsistencyTraining()
@@ -470,9 +458,9 @@ def test_build_from_a_config(x0):
     assert objective.target_ema(9, 10) == 0.5
     assert objective.objectives[1].distance.c == 0.1
     draw = objective.draw(x0, 0, 10)
-    found = objective(shrink, x0, target=shrink, step=0, total_steps=10, **draw)
-    by_hand = (shrink(x0 + over(draw['sigmas']) * draw['noise'], draw['sigmas']) - x0).abs()
-    torch.testing.assert_close(found, by_hand.mean((1, 2, 3)) / draw['sigmas'] ** 2)
+    found = objective(shrink, x0, draw, target=shrink)
+    by_hand = (shrink(x0 + over(draw.sigma) * draw.noise, draw.sigma) - x0).abs()
+    torch.testing.assert_close(found, by_hand.mean((1, 2, 3)) / draw.sigma**2)
 
 
 @pytest.mark.parametrize(
@@ -488,9 +476,19 @@ def test_unknown_names(settings, match):
         ConsistencyTraining(**settings)
 
 
-def test_mistyped_draw_is_refused():
-    x0 = torch.zeros(1, 1, 2, 2)
-    with pytest.raises(InputError, match=r'not .*sigma'):
-        DenoisingScoreMatching()(
-            lambda x, s, labels: x, x0, step=0, total_steps=1, sigma=torch.ones(1)
-        )
+def test_the_noise_range_is_the_denoisers():
+    denoiser = KarrasDenoiser(
+        online_network, sigma_data=0.3, sigma_min=0.01, sigma_max=40.0, rho=5.0
+    )
+    own = ConsistencyTraining(curriculum=FixedCurriculum(0.9, 6))
+    bound = own.within(denoiser)
+    assert torch.equal(bound.grid(**NOW), karras_sigmas(6, 0.01, 40.0, 5.0))
+    assert torch.equal(own.grid(**NOW), karras_sigmas(6))
+    assert bound.sigma_data == 0.3
+    narrow = ConsistencyTraining(sigma_max=20.0, curriculum=FixedCurriculum(0.9, 6))
+    assert torch.equal(narrow.within(denoiser).grid(**NOW), karras_sigmas(6, 0.01, 20.0, 5.0))
+    staged = StagedObjective([(0.5, DenoisingScoreMatching()), (1.0, own)]).within(denoiser)
+    assert torch.equal(staged.grid(99, 100), bound.grid(**NOW))
+    for wrong in (dict(sigma_max=80.0), dict(sigma_min=0.002), dict(sigma_data=0.5)):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            ConsistencyTraining(**wrong).within(denoiser)

@@ -11,8 +11,7 @@ from mmengine.runner import Runner
 
 from ...checkpoints import register_safe_loaders
 from ...errors import InputError
-from ...objectives.base import Objective
-from ...objectives.consistency import StagedObjective
+from ...objectives import Objective, StagedObjective
 from ...registry import HOOKS
 from ..averages import took_step
 from .checkpoint import advice
@@ -102,7 +101,7 @@ def _curriculum_figures(
 ) -> dict[str, float]:
     """``num_scales`` where the objective has a curriculum, ``target_ema`` where it has a target."""
     if isinstance(objective, StagedObjective):
-        objective, step, total_steps = objective.stage(step, total_steps)
+        objective, step, total_steps = objective.at_work(step, total_steps)
     figures = {}
     if objective.curriculum is not None:
         figures['num_scales'] = objective.curriculum(step, total_steps)[1]

@@ -1,6 +1,7 @@
 """Distillation: the reference's losses, closed forms of a Gaussian teacher, guidance."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,12 @@ from mmagic_cm.diffusion.schedules import FixedCurriculum, HalvingCurriculum, ka
 from mmagic_cm.diffusion.solvers import euler_step
 from mmagic_cm.errors import InputError
 from mmagic_cm.models import KarrasDenoiser
-from mmagic_cm.objectives import ConsistencyDistillation, ProgressiveDistillation, StagedObjective
+from mmagic_cm.objectives import (
+    ConsistencyDistillation,
+    Draw,
+    ProgressiveDistillation,
+    StagedObjective,
+)
 
 NOW = dict(step=0, total_steps=100)
 WEIGHTINGS = ['uniform', 'snr', 'snr+1', 'karras', 'truncated-snr']
@@ -19,6 +25,11 @@ WEIGHTINGS = ['uniform', 'snr', 'snr+1', 'karras', 'truncated-snr']
 def over(values):
     """(N,) -> (N, 1, 1, 1)."""
     return values.reshape(-1, 1, 1, 1)
+
+
+def pairs(noise, indices, levels):
+    """A draw of neighbours on a grid."""
+    return Draw(noise, levels[indices], levels[indices + 1])
 
 
 def online_network(x, timestep):
@@ -45,15 +56,12 @@ def x0():
 @pytest.mark.parametrize('weighting', WEIGHTINGS)
 def test_consistency_distillation_rows_of_the_reference(norm, weighting, goldens):
     recorded = goldens('losses')
-    curriculum = FixedCurriculum(0.95, int(recorded['num_scales']))
-    found = ConsistencyDistillation(distance=norm, weighting=weighting, curriculum=curriculum)(
+    found = ConsistencyDistillation(distance=norm, weighting=weighting)(
         KarrasDenoiser(online_network),
         recorded['x_start'],
+        pairs(recorded['noise'], recorded['indices'], karras_sigmas(int(recorded['num_scales']))),
         target=KarrasDenoiser(target_network),
         teacher=KarrasDenoiser(teacher_network, 'edm'),
-        noise=recorded['noise'],
-        indices=recorded['indices'],
-        **NOW,
     )
     expected = recorded[f'cd/{norm}/{weighting}']
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
@@ -69,10 +77,8 @@ def test_progressive_distillation_rows_of_the_reference(norm, weighting, goldens
     found = objective(
         KarrasDenoiser(online_network),
         recorded['x_start'],
+        pairs(recorded['noise'], recorded['indices'], objective.grid(**NOW)),
         teacher=KarrasDenoiser(teacher_network, 'edm'),
-        noise=recorded['noise'],
-        indices=recorded['indices'],
-        **NOW,
     )
     expected = recorded[f'progdist/{norm}/{weighting}']
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
@@ -97,12 +103,11 @@ def test_the_exact_consistency_function_has_no_loss_but_the_solver_error(solver,
         return gaussian.flow(x, sigma.double(), 0.002)
 
     def loss(num_scales):
-        curriculum = FixedCurriculum(0.0, num_scales)
-        objective = ConsistencyDistillation('l1', curriculum=curriculum, solver=solver)
+        objective = ConsistencyDistillation('l1', solver=solver)
         # The step that begins at the same level in each grid.
         indices = torch.full((len(x0),), (num_scales - 1) // 2)
-        roles = dict(target=exact, teacher=gaussian.denoise)
-        return objective(exact, x0, **roles, noise=noise, indices=indices, **NOW).mean().item()
+        draw = pairs(noise, indices, karras_sigmas(num_scales))
+        return objective(exact, x0, draw, target=exact, teacher=gaussian.denoise).mean().item()
 
     coarse, fine, finest = (loss(n) for n in (41, 81, 161))
     for ratio in (coarse / fine, fine / finest):
@@ -121,10 +126,10 @@ def test_target_and_teacher_are_asked_at_the_right_points(x0):
 
         return denoiser
 
-    objective = ConsistencyDistillation(curriculum=FixedCurriculum(0.9, 6), solver='heun')
+    objective = ConsistencyDistillation(solver='heun')
     labels, noise = torch.arange(6), torch.randn_like(x0)
     roles = dict(target=spy('target', 0.2), teacher=spy('teacher', 0.1))
-    objective(spy('online', 0), x0, labels, **roles, noise=noise, indices=indices, **NOW)
+    objective(spy('online', 0), x0, pairs(noise, indices, grid), labels, **roles)
     assert [role for role, *_ in asked] == ['teacher', 'teacher', 'target', 'online']
     assert all(given is labels for *_, given in asked)
     first, second, target, online = (sigma for _, _, sigma, _ in asked)
@@ -145,7 +150,7 @@ def test_a_teacher_is_needed(kind, x0):
     denoiser = KarrasDenoiser(online_network)
     target = dict(target=denoiser) if kind.needs_target else {}
     with pytest.raises(InputError, match='needs a teacher'):
-        kind()(denoiser, x0, **target, **NOW)
+        kind()(denoiser, x0, kind().draw(x0, **NOW), **target)
 
 
 # --- guidance ---
@@ -186,19 +191,18 @@ def test_distillation_of_a_guided_teacher(scale, low, high, x0):
     curriculum = FixedCurriculum(0.9, 6)
     objective = ConsistencyDistillation(curriculum=curriculum, guidance_scale=scale)
     n = 10_000
-    many = objective.draw(torch.zeros(n, 1, 1, 1), **NOW)['guidance']
+    many = objective.draw(torch.zeros(n, 1, 1, 1), **NOW).guidance
     assert many.min() >= low
     assert many.max() <= high
     assert many.mean().item() == pytest.approx((low + high) / 2, abs=(high - low) / 50)
 
     labels = torch.arange(6)
     draw = objective.draw(x0, **NOW)
-    roles = dict(target=labelled)
-    found = objective(labelled, x0, labels, teacher=labelled, **roles, **draw, **NOW)
-    plain = ConsistencyDistillation(curriculum=curriculum)
-    guidance = draw.pop('guidance')
-    by_hand = guided(labelled, guidance)
-    assert torch.equal(found, plain(labelled, x0, labels, teacher=by_hand, **roles, **draw, **NOW))
+    found = objective(labelled, x0, draw, labels, target=labelled, teacher=labelled)
+    by_hand = guided(labelled, draw.guidance)
+    plain = replace(draw, guidance=None)
+    expected = objective(labelled, x0, plain, labels, target=labelled, teacher=by_hand)
+    assert torch.equal(found, expected)
 
 
 # --- progressive distillation ---
@@ -209,10 +213,10 @@ def test_progressive_target_by_hand(gaussian, x0):
     objective = ProgressiveDistillation(curriculum=HalvingCurriculum(4, 10))
     draw = objective.draw(x0, **NOW)
     fine = karras_sigmas(9)
-    indices = draw['indices']
-    assert torch.equal(objective.grid(**NOW), fine[::2])
-    sigma, middle, end = fine[2 * indices], fine[2 * indices + 1], fine[2 * indices + 2]
-    x = x0 + over(sigma) * draw['noise']
+    torch.testing.assert_close(objective.grid(**NOW), fine[::2], rtol=1e-6, atol=0)
+    indices = (fine[:, None] - draw.sigma).abs().argmin(0)
+    sigma, middle, end = draw.sigma, fine[indices + 1], draw.next_sigma
+    x = x0 + over(sigma) * draw.noise
     x_end = euler_step(gaussian.denoise, x, sigma, middle)
     x_end = euler_step(gaussian.denoise, x_end, middle, end)
     seen = {}
@@ -222,7 +226,7 @@ def test_progressive_target_by_hand(gaussian, x0):
         seen['x'], seen['sigma'] = x, sigma
         return x + (x_end - x) * over(sigma / (sigma - end))
 
-    losses = objective(perfect, x0, teacher=gaussian.denoise, **draw, **NOW)
+    losses = objective(perfect, x0, draw, teacher=gaussian.denoise)
     assert torch.equal(seen['sigma'], sigma)
     torch.testing.assert_close(seen['x'], x)
     assert losses.max() < 1e-8
@@ -236,12 +240,12 @@ def test_progressive_target_by_hand(gaussian, x0):
 def test_progressive_stages_draw_from_their_own_grid(step, num_steps):
     objective = ProgressiveDistillation(curriculum=HalvingCurriculum(8, 10))
     draw = objective.draw(torch.zeros(500, 1, 1, 1), step, 60)
-    assert set(draw['indices'].tolist()) == set(range(num_steps))
     grid = objective.grid(step, 60)
+    assert set(draw.sigma.tolist()) == set(grid[:-1].tolist())
+    assert set(draw.next_sigma.tolist()) == set(grid[1:].tolist())
     assert len(grid) == num_steps + 1
     assert grid[0] == 80
     assert grid[-1] == pytest.approx(0.002)
-    assert torch.equal(objective.noise_levels(draw, step, 60), grid[draw['indices']])
 
 
 def test_only_the_student_learns(x0):
@@ -253,7 +257,7 @@ def test_only_the_student_learns(x0):
     for kind in (ConsistencyDistillation, ProgressiveDistillation):
         online = roles['online']
         given = {k: roles[k] for k in ('target', 'teacher') if getattr(kind, f'needs_{k}')}
-        kind()(online, x0, **given, **NOW).sum().backward()
+        kind()(online, x0, kind().draw(x0, **NOW), **given).sum().backward()
         assert weights['online'].grad != 0
         assert weights['target'].grad is None
         assert weights['teacher'].grad is None
@@ -265,9 +269,8 @@ def test_stages_hand_the_teacher_on(x0):
     assert staged.needs_teacher
     roles = dict(target=labelled, teacher=labelled)
     for step in (0, 99):
-        losses = staged(labelled, x0, torch.arange(6), step=step, total_steps=100, **roles)
+        losses = staged(labelled, x0, staged.draw(x0, step, 100), torch.arange(6), **roles)
         assert losses.shape == (6,)
-    assert staged.networks == []
 
 
 # --- the whole of consistency distillation, with an exact teacher ---
@@ -323,9 +326,9 @@ def distil(num_scales: int, steps: int) -> float:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
         optimizer.zero_grad()
-        roles = dict(target=online, teacher=mixture.denoise)
-        when = dict(step=step, total_steps=steps)
-        objective(online, mixture.sample(256), **roles, **when).mean().backward()
+        x0 = mixture.sample(256)
+        draw = objective.draw(x0, step, steps)
+        objective(online, x0, draw, target=online, teacher=mixture.denoise).mean().backward()
         optimizer.step()
         schedule.step()
     x = 80 * torch.linspace(-2, 2, 401).reshape(-1, 1, 1, 1)
