@@ -74,6 +74,8 @@ def _parameter_names(target: Callable) -> set[str]:
         names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return names
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):  # torch.nn.Module, which takes all
+            break
     return set()
 
 

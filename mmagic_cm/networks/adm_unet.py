@@ -1,10 +1,13 @@
 """The U-Net of ADM (arXiv:2105.05233), named as the released checkpoints name its parameters."""
 
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.guidance import NO_CLASS
@@ -34,6 +37,19 @@ def timestep_embedding(timesteps: torch.Tensor, dim: int, max_period: float = 1e
 def silu(x: torch.Tensor) -> torch.Tensor:
     """SiLU of what nobody else holds: in place where no gradient wants the input."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def in_jvp() -> bool:
+    """Whether forward derivatives are being taken, by ``torch.func.jvp`` or dual numbers."""
+    return forward_ad._current_level >= 0
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's, which has a forward derivative in one order of memory only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return super().forward(x.contiguous() if in_jvp() else x)
 
 
 def modulate(
@@ -129,14 +145,14 @@ class ResBlock(nn.Module):
         self.use_scale_shift_norm = use_scale_shift_norm
         self.resample = resample
         self.in_layers = nn.Sequential(
-            nn.GroupNorm(norm_groups, channels),
+            GroupNorm(norm_groups, channels),
             nn.SiLU(),
             nn.Conv2d(channels, out_channels, 3, padding=1),
         )
         emb_out = 2 * out_channels if use_scale_shift_norm else out_channels
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, emb_out))
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(norm_groups, out_channels),
+            GroupNorm(norm_groups, out_channels),
             nn.SiLU(),
             nn.Dropout(dropout),
             zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
@@ -179,7 +195,7 @@ class AttentionBlock(nn.Module):
                 f'num_head_channels.'
             )
         self.num_heads = channels // num_head_channels if by_width else num_heads
-        self.norm = nn.GroupNorm(norm_groups, channels)
+        self.norm = GroupNorm(norm_groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj_out = zero_init(nn.Conv2d(channels, channels, 1))
 
@@ -188,7 +204,9 @@ class AttentionBlock(nn.Module):
         n, c, height, width = x.shape
         qkv = self.qkv(self.norm(x)).reshape(n, 3, self.num_heads, -1, height * width)
         query, key, value = qkv.transpose(3, 4).unbind(1)
-        h = F.scaled_dot_product_attention(query, key, value)
+        # The fused kernels have no forward derivative.
+        with sdpa_kernel(SDPBackend.MATH) if in_jvp() else nullcontext():
+            h = F.scaled_dot_product_attention(query, key, value)
         return x + self.proj_out(h.transpose(2, 3).reshape(n, c, height, width))
 
 
@@ -329,7 +347,7 @@ class ADMUNet(Network):
                 self.output_blocks.append(Stage(*layers))
 
         self.out = nn.Sequential(
-            nn.GroupNorm(norm_groups, width),
+            GroupNorm(norm_groups, width),
             nn.SiLU(),
             zero_init(nn.Conv2d(width, out_channels, 3, padding=1)),
         )

@@ -3,11 +3,13 @@
 import math
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mmagic_cm.diffusion.samplers import (
+    DiffusionSampler,
     DPM2Sampler,
     EulerAncestralSampler,
     EulerSampler,
@@ -81,6 +83,47 @@ def test_rows_of_the_reference(row, name, settings, goldens):
 def test_every_registered_sampler_is_tested():
     DIFFUSION_SAMPLERS.get('OnestepSampler')  # fills the registry
     assert set(SAMPLERS) == set(DIFFUSION_SAMPLERS.module_dict)
+
+
+def test_the_noise_range_is_the_denoisers():
+    denoiser = SimpleNamespace(sigma_min=0.01, sigma_max=40.0, rho=5.0)
+    grid = karras_sigmas(7, 0.01, 40.0, 5.0)
+    own = HeunSampler(num_steps=7)
+    assert torch.equal(own.within(denoiser).grid(), grid)
+    assert torch.equal(own.grid(), karras_sigmas(7))
+    multistep = MultistepSampler(ts=(0, 3, 6), num_scales=7)
+    assert multistep.within(denoiser).sigmas == tuple(grid[[0, 3]].tolist())
+    assert HeunSampler(num_steps=7, sigma_max=20.0).within(denoiser).sigma_max == 20
+    # Steps divide by levels: those of a denoiser that goes down to 0 begin above it.
+    assert own.within(SimpleNamespace(sigma_min=0.0)).grid()[-1] == pytest.approx(0.002)
+    for wrong in (
+        OnestepSampler(sigma_max=80.0),
+        HeunSampler(sigma_min=0.002),
+        MultistepSampler(sigmas=(80.0, 1.0)),
+    ):
+        with pytest.raises(InputError, match='denoiser'):
+            wrong.within(denoiser)
+
+
+def test_pictures_are_clipped_and_points_of_a_trajectory_are_not():
+    class Flow(DiffusionSampler):
+        sigma_max, num_evaluations = 1.0, 2
+
+        def sample(self, denoise, x, noise, progress):
+            x = denoise(x, torch.ones(1), next_sigma=torch.ones(1) / 2)
+            seen.append(x)
+            return denoise(x, torch.ones(1) / 2)
+
+    seen = []
+    found = Flow()(lambda x, sigma, **conditions: 3 * x, torch.ones(1, 1, 1, 1))
+    assert seen[0].item() == 3
+    assert found.item() == 1
+
+
+@pytest.mark.parametrize('settings', [dict(s_noise=math.nan), dict(s_churn=-1.0)])
+def test_noise_on_the_way_is_a_number(settings):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        HeunSampler(**settings)
 
 
 @pytest.mark.parametrize(('name', 'settings', 'cost'), [(n, *row) for n, row in SAMPLERS.items()])

@@ -226,7 +226,7 @@ def runs_here(command: Command) -> bool:
     known = script.name in names and not any('$' in word for word in command.words)
     placeholder = any(re.search(r'(^|[=/])[A-Z_]{3,}\b', word) for word in arguments)
     fetches = any(word in RELEASED for word in arguments)
-    of_digits = any('digits' in word or word == 'my_config.py' for word in arguments)
+    of_digits = any('digits' in word or word.startswith('my_') for word in arguments)
     return known and not placeholder and not fetches and (of_digits or not arguments)
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import Hook
+from torch import nn
 
 from mmagic_cm.checkpoints import read_checkpoint
 from mmagic_cm.datasets import DigitsDataset
 from mmagic_cm.errors import InputError, Stopped
+from mmagic_cm.objectives import DenoisingScoreMatching
+from mmagic_cm.registry import MODELS
 
 STEPS, STOP, BATCH = 8, 3, 8
 FLIP = [dict(type='RandomFlip'), dict(type='PackImage')]
@@ -18,6 +21,7 @@ CASES = dict(
     edm=('edm', {}),
     ct=('ct', {}),
     ict=('ict', {}),
+    learned=(dict(type='LearnsWithTheModel'), {}),
     ect=('ect', {}),
     cd=('cd', {}),
     # Stopped where the last stage begins, and within a stage.
@@ -37,6 +41,20 @@ CASES = dict(
     # 8 steps of 2 batches, stopped after the third.
     ct_accumulating=('ct', dict(optim_wrapper__accumulative_counts=2)),
 )
+
+
+@MODELS.register_module()
+class LearnsWithTheModel(DenoisingScoreMatching):
+    """Something of the objective learns, too."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.log_variance = nn.Linear(1, 1)
+
+    def forward(self, online, x0, draw, labels=None, **roles):
+        losses = super().forward(online, x0, draw, labels, **roles)
+        log_variance = self.log_variance(draw.sigma.log()[:, None])[:, 0]
+        return losses / log_variance.exp() + log_variance
 
 
 class Interrupt(Hook):
@@ -98,6 +116,7 @@ def test_resumed_run_equals_the_uninterrupted_one(trainer, after_each, equal, ca
     assert any(name.startswith('target.') for name in saved['state_dict']) == (
         objective in ('ct', 'cd')
     )
+    assert ('objective.log_variance.weight' in saved['state_dict']) == (case == 'learned')
     assert ('teacher' in saved) == (objective == 'pd')
 
 

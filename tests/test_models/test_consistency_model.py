@@ -12,9 +12,10 @@ from mmagic_cm.diffusion.noise import seeded_globals
 from mmagic_cm.diffusion.samplers import HeunSampler
 from mmagic_cm.errors import InputError
 from mmagic_cm.io.images import to_unit_range
-from mmagic_cm.models import ConsistencyModel
+from mmagic_cm.models import ConsistencyModel, KarrasDenoiser
 from mmagic_cm.models.consistency_model import TrainingProgress
-from mmagic_cm.objectives import ConsistencyTraining
+from mmagic_cm.objectives import ConsistencyTraining, DenoisingScoreMatching
+from mmagic_cm.registry import MODELS
 
 CT = dict(type='ConsistencyTraining')
 ECT = dict(type='EasyConsistencyTuning')
@@ -44,6 +45,68 @@ def test_attributes(model, build_model):
     assert model.target is None
     assert model.sampler.num_evaluations == 1
     assert build_model(dict(num_classes=None)).num_classes is None
+
+
+def test_the_noise_range_is_the_denoisers(build_model, tiny_config):
+    config = tiny_config(objective=CT, sampler=dict(type='HeunSampler', num_steps=3))
+    config['denoiser'] |= dict(sigma_max=40.0, sigma_min=0.01, rho=5.0, sigma_data=0.3)
+    model = MODELS.build(config)
+    assert model.sampler.sigma_max == 40
+    assert model.objective.grid(0, 10)[0] == 40
+    assert model.objective.sigma_data == 0.3
+    multistep = dict(type='MultistepSampler', ts=(0, 39))
+    assert model.sampler_for(multistep).sigmas == (40,)
+    for part, wrong in [
+        ('sampler', dict(type='OnestepSampler', sigma_max=80.0)),
+        ('sampler', dict(type='MultistepSampler', sigmas=(80.0, 1.0))),
+        ('objective', dict(CT, sigma_min=0.002)),
+        ('objective', dict(CT, sigma_data=0.5)),
+    ]:
+        with pytest.raises(InputError, match='denoiser'):
+            MODELS.build({**config, part: wrong})
+
+
+def test_a_network_says_what_a_model_must_know(tiny_config):
+    denoiser = KarrasDenoiser(nn.Conv2d(1, 1, 1))
+    with pytest.raises(InputError, match='Conv2d has no num_classes and no image_size'):
+        ConsistencyModel(denoiser)
+
+
+class Learned(DenoisingScoreMatching):
+    """An objective that learns how large its losses are."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.log_variance = nn.Linear(1, 1)
+
+    def forward(self, online, x0, draw, labels=None, **roles):
+        losses = super().forward(online, x0, draw, labels, **roles)
+        log_variance = self.log_variance(draw.sigma.log()[:, None])[:, 0]
+        return losses / log_variance.exp() + log_variance
+
+
+def test_what_learns_in_an_objective_is_part_of_the_model(tiny_config, build_model):
+    model = MODELS.build(tiny_config(objective=Learned()))
+    names = {'objective.log_variance.weight', 'objective.log_variance.bias'}
+    assert names <= dict(model.named_parameters()).keys() & model.state_dict().keys()
+    model.progress = at(0)
+    model(to_unit_range(IMAGES), LABELS, mode='loss')['loss'].backward()
+    assert all(model.get_parameter(name).grad.abs().sum() > 0 for name in names)
+    # Not needed to sample, and not there in weights from elsewhere.
+    sampling = build_model()
+    sampling.load_state_dict(model.state_dict())
+    before = model.objective.log_variance.weight.clone()
+    model.load_state_dict(build_model(seed=1).state_dict())
+    assert torch.equal(model.objective.log_variance.weight, before)
+
+
+def test_networks_that_do_not_learn_are_no_part_of_it(tiny_config):
+    distance = nn.PairwiseDistance()
+    distance.weight = nn.Parameter(torch.ones(1))
+    model = MODELS.build(tiny_config(objective=dict(CT, distance=distance)))
+    assert not any('objective' in name for name in model.state_dict())
+    model.to(torch.float64)
+    assert distance.weight.dtype is torch.float64
 
 
 @pytest.mark.parametrize(('objective', 'needed'), [(CT, True), (ECT, False)])

@@ -172,6 +172,22 @@ def test_timestep_embedding():
     assert timestep_embedding(torch.tensor([1.0]), 7).shape == (1, 7)
 
 
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('scale_shift', [True, False])
+def test_forward_derivatives(layout, scale_shift, fill):
+    """``torch.func.jvp`` is the derivative along a line, and can be differentiated again."""
+    settings = dict(channel_mult=(1, 2), attention_resolutions=(4,), num_heads=2)
+    network = fill(ADMUNet(8, 32, 1, use_scale_shift_norm=scale_shift, **settings))
+    network.to(memory_format=layout)
+    x, direction, c_noise = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8), torch.zeros(2)
+    found, tangent = torch.func.jvp(lambda x: network(x, c_noise), (x,), (direction,))
+    torch.testing.assert_close(found, network(x, c_noise), rtol=1e-4, atol=1e-5)
+    above, below = (network(x + step * direction, c_noise) for step in (1e-2, -1e-2))
+    torch.testing.assert_close(tangent, (above - below) / 2e-2, rtol=1e-2, atol=1e-2)
+    tangent.square().sum().backward()
+    assert network.input_blocks[0][0].weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize('num_classes', [None, 10])
 def test_recomputing_changes_no_gradient(num_classes, fill):
     gradients = []
