@@ -1,7 +1,6 @@
-"""Figures drawn: against iterations, against evaluations, and against the index of a search."""
+"""Figures drawn: against iterations, and against evaluations."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from .runs import by_iteration, read_entries, read_text
 
 # Of an entry in a log, no figures of the model.
 _NO_FIGURES = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
-_LEGEND_AT_MOST = 12
 
 
 def read_validation(work_dir: Path) -> dict[str, dict[int, float]]:
@@ -105,63 +103,6 @@ def draw_against_evaluations(results: Sequence[Result], metrics: Sequence[str] =
             value = result.figures[find_figure(metric, result.figures, str(result.path))]
             lines.setdefault(name, []).append((result.num_evaluations, value))
     return _draw_panels(panels, 'network evaluations an image', best_of_equals=True)
-
-
-def draw_search(
-    tried: Mapping[tuple[int, ...], float],
-    best: tuple[int, ...],
-    metric: str,
-    levels: Sequence[float],
-    own: tuple[str, float, tuple[int, ...] | None] | None = None,
-) -> Figure:
-    """The figure against the index that was searched; a panel for each number of evaluations.
-
-    Args:
-        tried: Figures by ``ts``.
-        best: The ``ts`` to mark.
-        metric: What the figure is.
-        levels: Noise levels of the grid that ``ts`` counts.
-        own: Of the config's sampler: its name, its figure, and its ``ts`` where it has some on
-            this grid.
-    """
-    lengths = sorted({len(ts) for ts in tried})
-    figure = Figure(figsize=(7 * len(lengths), 5), layout='constrained')
-    row = figure.subplots(1, len(lengths), squeeze=False, sharey=True)[0]
-    for axes, length in zip(row, lengths, strict=True):
-        beginnings: dict[tuple[int, ...], list] = {}
-        for ts in sorted(ts for ts in tried if len(ts) == length):
-            beginnings.setdefault(ts[:-2], []).append((ts[-2], tried[ts]))
-        for beginning, points in beginnings.items():
-            axes.plot(*zip(*points, strict=True), 'o-', markersize=4, label=f'after {beginning}')
-        if len(best) == length:
-            axes.plot(
-                best[-2], tried[best], 'k*', markersize=16, label=f'best: {tried[best]:.4g}, {best}'
-            )
-        if own is not None:
-            name, value, ts = own
-            axes.axhline(value, color='gray', linestyle='--', label=f"config's own: {value:.4g}")
-            if ts is not None and len(ts) == length:
-                axes.plot(ts[-2], value, 'D', color='gray', markersize=9, label=f'{name} {ts}')
-        axes.set_title(f'{length - 1} evaluations')
-        axes.set_xlabel(f'index of evaluation {length - 1} in {len(levels)} scales')
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        _add_levels(axes, levels)
-        if len(axes.get_legend_handles_labels()[0]) <= _LEGEND_AT_MOST:
-            axes.legend(fontsize='small')
-    row[0].set_ylabel(metric)
-    return figure
-
-
-def _add_levels(axes: Axes, levels: Sequence[float]) -> None:
-    """The noise levels of the indices, along the top."""
-    low, high = (min(max(x, 0), len(levels) - 1) for x in axes.get_xlim())
-    count = min(6, math.floor(high) - math.ceil(low) + 1)
-    ticks = [round(low + (high - low) * i / max(count - 1, 1)) for i in range(count)]
-    top = axes.twiny()
-    top.set_xlim(axes.get_xlim())
-    top.set_xticks(ticks, [f'{levels[tick]:.3g}' for tick in ticks])
-    top.set_xlabel(r'noise level $\sigma$')
 
 
 def _draw_panels(

@@ -349,7 +349,7 @@ NUMBERS = [
         'search',
         """
         --num-scales 0 | 0 scales
-        --num-scales 1000000000 --method grid | 1000000000
+        --num-scales 1000000000 | 1000000000
         --metric acuracy | accuracy
         --num-samples 0 | num
         --seed -1 | seed

@@ -10,7 +10,6 @@ from mmagic_cm.evaluation.report import write_report
 from mmagic_cm.plotting.metrics import (
     draw_against_evaluations,
     draw_against_iterations,
-    draw_search,
     read_result,
     read_validation,
 )
@@ -104,30 +103,6 @@ def test_the_best_of_equal_numbers_is_the_highest_where_higher_is_better(make_re
     paths = [make_result(str(value), 2, precision=value) for value in (0.5, 0.7, 0.6)]
     [axes] = draw_against_evaluations([*map(read_result, paths)], ['precision']).axes
     assert lines(axes) == {'a.pth': [(2, 0.7)]}
-
-
-def test_a_search_is_drawn_with_the_best_and_the_configs_own():
-    tried = {(0, 10, 39): 6.0, (0, 22, 39): 4.0, (0, 30, 39): 5.0, (0, 22, 30, 39): 3.5}
-    levels = [80 / (1 + index) for index in range(40)]
-    figure = draw_search(
-        tried, (0, 22, 30, 39), 'fid', levels, ('MultistepSampler', 5.0, (0, 30, 39))
-    )
-    two, three = (axes for axes in figure.axes if axes.get_title())
-    assert lines(two)['after (0,)'] == [(10, 6), (22, 4), (30, 5)]
-    assert lines(two)['MultistepSampler (0, 30, 39)'] == [(30, 5)]
-    assert lines(three)['best: 3.5, (0, 22, 30, 39)'] == [(30, 3.5)]
-    assert 'best: 3.5, (0, 22, 30, 39)' not in lines(two)
-    assert two.get_ylabel() == 'fid'
-    tops = [axes for axes in figure.axes if 'noise level' in axes.get_xlabel()]
-    for axes in tops:
-        for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
-            assert float(label.get_text()) == pytest.approx(levels[round(tick)], rel=1e-2)
-
-
-def test_one_candidate_of_a_search_is_drawn_too(tmp_path):
-    figure = draw_search({(0, 1, 2): 1.0}, (0, 1, 2), 'fid', [80.0, 1.0, 0.002])
-    save_figure(figure, tmp_path / 'new/a.png')
-    assert (tmp_path / 'new/a.png').stat().st_size > 1000
 
 
 def test_refusals(make_run, make_result, tmp_path):
