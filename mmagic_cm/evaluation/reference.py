@@ -14,13 +14,14 @@ from mmengine.logging import print_log
 from tqdm import tqdm
 
 from ..checkpoints.released import cache_folder
+from ..datasets.npz import NPZ_ERRORS
 from ..errors import InputError
 from ..io.images import writing
 from ..metrics.features import FeatureExtractor, Features
 from ..metrics.fid import Gaussian, GaussianAccumulator
 from ..metrics.inception import InceptionFeatures
 from ..metrics.scores import ASSUMED, KNOWN_METRICS, Reference, check_available
-from .sources import NPZ_ERRORS, ImageSource, NpzImages, check_source, open_images
+from .sources import ImageSource, check_source, open_images
 
 # Images whose own features are kept, for KID, precision and recall: as many as ADM's files have.
 NUM_KEPT = 10_000
@@ -63,7 +64,7 @@ def read_reference(
         if found is not None:
             wanted = any(KNOWN_METRICS[name].real == 'images' for name in metrics or KNOWN_METRICS)
             if wanted and found.features is None and 'arr_0' in _read_npz(path)[0]:
-                images = _computed(NpzImages(path), extractor, batch_size, progress)
+                images = _computed(open_images(path), extractor, batch_size, progress)
                 found = replace(found, features=images.features)
             if crop is not None:
                 found.check_size((crop, crop))
@@ -150,7 +151,7 @@ def _read_statistics(path: Path, extractor: FeatureExtractor) -> Reference | Non
     size = tuple(map(int, found['size'])) if 'size' in found else None
     crop = str(found.get('crop', 'not recorded in the file'))
     if 'arr_0' in names:
-        images = NpzImages(path)
+        images = open_images(path)
         size, crop = images.size, f'not recorded in the file; its images are {images.crop[6:]}'
     features = None
     if identity is not None and 'features' in found:
