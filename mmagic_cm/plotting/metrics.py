@@ -1,7 +1,7 @@
-"""Figures drawn: against iterations, and against evaluations."""
+"""What models were judged by, drawn against network evaluations."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,50 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ..errors import InputError, doing
+from ..errors import doing
 from ..metrics.names import find_figure, higher_is_better, usual_figure
-from .runs import by_iteration, read_entries, read_text
-
-# Of an entry in a log, no figures of the model.
-_NO_FIGURES = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
-
-
-def read_validation(work_dir: Path) -> dict[str, dict[int, float]]:
-    """The figures that a run logged beside those of training, by name and iteration.
-
-    Raises:
-        InputError: There is no such folder, or the run was never judged.
-    """
-    with doing(f'reading the log of {work_dir}'):
-        entries = (entry for entry in read_entries(work_dir) if 'loss' not in entry)
-        figures = {k: v for k, v in by_iteration(entries).items() if k not in _NO_FIGURES}
-    if not figures:
-        raise InputError(
-            f'{work_dir} holds no figures of a validation (TIME/vis_data/scalars.json): train with '
-            f'a val_evaluator, or judge its checkpoints by tools/test.py.'
-        )
-    return figures
-
-
-def draw_against_iterations(work_dirs: Sequence[Path], metrics: Sequence[str] = ()) -> Figure:
-    """A panel a figure, a line a run.
-
-    Args:
-        work_dirs: Of the runs.
-        metrics: Names of figures; default: FID, or the first that is best low.
-
-    Raises:
-        InputError: A run was never judged, or none of this name.
-    """
-    runs = {str(path): read_validation(path) for path in work_dirs}
-    if not metrics:
-        first = str(work_dirs[0])
-        metrics = [usual_figure(runs[first], first)]
-    panels = {metric: {} for metric in metrics}
-    for metric, lines in panels.items():
-        for run, figures in runs.items():
-            lines[run] = sorted(figures[find_figure(metric, figures, run)].items())
-    return _draw_panels(panels, 'iteration')
+from .runs import read_text
 
 
 @dataclass(frozen=True)
@@ -97,35 +56,23 @@ def draw_against_evaluations(results: Sequence[Result], metrics: Sequence[str] =
     """
     metrics = metrics or [usual_figure(results[0].figures, str(results[0].path))]
     names = _shortest_distinct([result.checkpoint for result in results])
-    panels = {metric: {} for metric in metrics}
-    for metric, lines in panels.items():
+    figure = Figure(figsize=(7 * len(metrics), 5), layout='constrained')
+    row = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(row, metrics, strict=True):
+        lines: dict[str, list[tuple[int, float]]] = {}
         for result, name in zip(results, names, strict=True):
             value = result.figures[find_figure(metric, result.figures, str(result.path))]
             lines.setdefault(name, []).append((result.num_evaluations, value))
-    return _draw_panels(panels, 'network evaluations an image', best_of_equals=True)
-
-
-def _draw_panels(
-    panels: Mapping[str, Mapping[str, list[tuple[int, float]]]],
-    label: str,
-    best_of_equals: bool = False,
-) -> Figure:
-    """Lines by name in panels by metric."""
-    figure = Figure(figsize=(7 * len(panels), 5), layout='constrained')
-    for axes, (metric, lines) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
         for number, (name, points) in enumerate(lines.items()):
             axes.plot(*zip(*points, strict=True), 'o', color=f'C{number}', markersize=4)
-            line = _best_of_equals(points, metric) if best_of_equals else points
+            line = _best_of_equals(points, metric)
             axes.plot(*zip(*line, strict=True), '-', color=f'C{number}', label=name)
-        values = [value for points in lines.values() for _, value in points]
-        if best_of_equals:
-            _count_evaluations(axes, {x for points in lines.values() for x, _ in points})
+        values = [result for points in lines.values() for _, result in points]
         if higher_is_better(metric) is False and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale('log')
+        _count_evaluations(axes, {result.num_evaluations for result in results})
         axes.set_title(metric)
-        axes.set_xlabel(label)
+        axes.set_xlabel('network evaluations an image')
         axes.grid(alpha=0.3)
         axes.legend(fontsize='small')
     return figure

@@ -17,8 +17,8 @@ COMMANDS = dict(
     config='tools/analysis_tools/print_config.py <config>',
     browse='tools/analysis_tools/browse_dataset.py <config> --num 4 --out {out}/data.png',
     plot_run='tools/analysis_tools/plot_run.py <run> --out {out}/run.png',
-    figures='tools/analysis_tools/plot_metrics.py evaluations <figures> --out {out}/figures.png',
-    curves='tools/analysis_tools/plot_metrics.py runs <run> --out {out}/figures.png',
+    figures='tools/analysis_tools/plot_metrics.py <figures> --out {out}/figures.png',
+    curves='tools/analysis_tools/plot_run.py <run> --metric fid --out {out}/figures.png',
     convert='tools/model_converters/convert.py <checkpoint> --config <config> --to ours '
     '--out {out}/x.safetensors',
     recode='tools/model_converters/convert.py <checkpoint> --to openai --out {out}/x.pt',
