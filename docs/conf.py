@@ -36,7 +36,7 @@ apidoc_modules = [
     dict(
         path='../mmagic_cm',
         destination='api/',
-        exclude_patterns=['../mmagic_cm/web', '../mmagic_cm/benchmarks'],
+        exclude_patterns=['../mmagic_cm/web'],
         module_first=True,
         automodule_options={'members', 'show-inheritance'},
     )

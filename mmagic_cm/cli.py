@@ -116,6 +116,24 @@ def parse_integers(text: str) -> tuple[int, ...]:
         ) from error
 
 
+def parse_count(text: str) -> int:
+    """The type of options such as ``--batch-size 4``."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is no whole number from 1 on')
+    return int(text)
+
+
+def parse_share(text: str) -> float:
+    """The type of options such as ``--at 0.5``."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is no share of the run, from 0 to 1')
+    return share
+
+
 class Settings(DictAction):
     """The action of ``--cfg-options KEY=VALUE ...``: MMEngine's, with a sentence for the rest."""
 

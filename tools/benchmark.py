@@ -1,21 +1,396 @@
 """Measure sampling or training: ``python tools/benchmark.py CONFIG --what sample|train``."""
 
 import argparse
+import copy
 import json
 import platform
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
-from mmagic_cm.apis import load_config
-from mmagic_cm.benchmarks.sampling import COMPARED, benchmark_sampling
-from mmagic_cm.benchmarks.training import PARTS, benchmark_training
-from mmagic_cm.cli import Parser, add_config_options
+from mmagic_cm.apis import init_model, load_config
+from mmagic_cm.checkpoints.diffusers_layout import to_diffusers, unet_config
+from mmagic_cm.cli import Parser, add_config_options, parse_count, parse_share
 from mmagic_cm.datasets.settings import fill_num_classes, merge_options
+from mmagic_cm.engine.averages import update_ema
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.io.images import writing
-from mmagic_cm.models.consistency_model import PRECISIONS
+from mmagic_cm.models.consistency_model import PRECISIONS, ConsistencyModel, TrainingProgress
+from mmagic_cm.networks.adm_unet import (
+    ADMUNet,
+    AttentionBlock,
+    ResBlock,
+    Stage,
+    Upsample,
+    timestep_embedding,
+)
+from mmagic_cm.registry import MODELS
+
+Calls = dict[str, Callable[[], object]]
+
+
+class _StandIn(nn.Module):
+    """What a denoiser asks of its network, beside computing."""
+
+    def __init__(self, network: ADMUNet) -> None:
+        super().__init__()
+        for name in ('num_classes', 'null_class', 'in_channels', 'image_size'):
+            setattr(self, name, getattr(network, name))
+
+
+class PlainUNet(_StandIn):
+    """The arithmetic of the paper's code: float32, NCHW, attention with an explicit softmax.
+
+    Every operation is a pass over memory of its own, as the formulas read.
+
+    Args:
+        network: Whose parameters it computes with; they become NCHW.
+    """
+
+    def __init__(self, network: ADMUNet) -> None:
+        super().__init__(network)
+        self.network = network.to(memory_format=torch.contiguous_format)
+
+    def forward(
+        self, x: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """As :meth:`ADMUNet.forward`."""
+        net = self.network
+        emb = net.time_embed(timestep_embedding(timesteps, net.model_channels))
+        if labels is not None:
+            emb = emb + net.label_emb(labels)
+        skips = []
+        h = x.contiguous()
+        for stage in net.input_blocks:
+            h = _stage(stage, h, emb)
+            skips.append(h)
+        h = _stage(net.middle_block, h, emb)
+        for stage in net.output_blocks:
+            h = _stage(stage, torch.cat([h, skips.pop()], dim=1), emb)
+        return net.out(h)
+
+
+def _stage(stage: Stage, h: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+    for layer in stage:
+        if isinstance(layer, ResBlock):
+            h = _res_block(layer, h, emb)
+        elif isinstance(layer, AttentionBlock):
+            h = _attention(layer, h)
+        elif isinstance(layer, Upsample):
+            conv, h = layer.conv, F.interpolate(h, scale_factor=2)
+            h = F.conv2d(h, conv.weight, conv.bias, padding=conv.padding)
+        else:
+            h = layer(h)
+    return h
+
+
+def _res_block(block: ResBlock, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+    h = F.silu(block.in_layers[0](x))
+    if block.resample == 'down':
+        h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+    elif block.resample == 'up':
+        h, x = F.interpolate(h, scale_factor=2), F.interpolate(x, scale_factor=2)
+    h = block.in_layers[2](h)
+    emb = block.emb_layers(emb)[:, :, None, None]
+    if block.use_scale_shift_norm:
+        scale, shift = emb.chunk(2, dim=1)
+        h = block.out_layers[0](h) * (1 + scale) + shift
+        h = block.out_layers[1:](h)
+    else:
+        h = block.out_layers(h + emb)
+    return block.skip_connection(x) + h
+
+
+def _attention(block: AttentionBlock, x: torch.Tensor) -> torch.Tensor:
+    n, channels, height, width = x.shape
+    heads, dim = block.num_heads, channels // block.num_heads
+    qkv = block.qkv(block.norm(x)).reshape(n, 3, heads, dim, height * width)
+    query, key, value = (part.reshape(n * heads, dim, -1) for part in qkv.unbind(1))
+    scale = dim**-0.25
+    weights = torch.einsum('bct,bcs->bts', query * scale, key * scale).softmax(dim=-1)
+    h = torch.einsum('bts,bcs->bct', weights, value)
+    return x + block.proj_out(h.reshape(n, channels, height, width))
+
+
+class DiffusersUNet(_StandIn):
+    """diffusers' ``UNet2DModel`` with the weights of our network.
+
+    Args:
+        network: Whose weights are copied.
+    """
+
+    def __init__(self, network: ADMUNet) -> None:
+        super().__init__(network)
+        from diffusers import UNet2DModel
+
+        with torch.device('meta'):
+            self.unet = UNet2DModel(**unet_config(network))
+        weights = {k: v.contiguous() for k, v in to_diffusers(network.state_dict()).items()}
+        self.unet.load_state_dict(weights, assign=True)
+
+    def forward(
+        self, x: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """As :meth:`ADMUNet.forward`."""
+        return self.unet(x.to(self.unet.dtype), timesteps, class_labels=labels).sample
+
+
+def fill(network: nn.Module) -> None:
+    """Give the layers that start at zero small weights, so that the whole network computes."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                drawn = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(drawn / parameter[0].numel() ** 0.5)
+
+
+def sampling(args: argparse.Namespace, config: Config) -> tuple[Calls, dict]:
+    """What draws a batch, by name, and what is known before it is measured."""
+    model = _build(args, config, args.precision, args.compile)
+    # The weights before they were rounded, for those who compute in another precision.
+    whole = model
+    if args.compile or args.precision != 'fp32':
+        whole = _build(args, config, 'fp32')
+    n = args.batch_size or 4
+    labels = None if model.num_classes is None else torch.arange(n) % model.num_classes
+    others = {name: made for kind in args.compare for name, made in _others(kind, whole, args)}
+    calls = {'ours': partial(model.sample, range(n), labels)}
+    calls |= {
+        name: partial(_draw, model, network, range(n), labels) for name, network in others.items()
+    }
+    first = None if labels is None else labels[:1]
+    return calls, dict(
+        batch_size=n,
+        tflop=n * count_flops(partial(whole.sample, range(1), first)) / 1e12,
+        difference={name: _difference(model, network) for name, network in others.items()},
+    )
+
+
+def _build(
+    args: argparse.Namespace, config: Config, precision: str, compile: bool | str = False
+) -> ConsistencyModel:
+    torch.manual_seed(0)
+    model = init_model(config, None, args.device, precision, compile=compile)
+    fill(model.denoiser.network)
+    return model
+
+
+def _others(
+    kind: str, model: ConsistencyModel, args: argparse.Namespace
+) -> list[tuple[str, nn.Module]]:
+    network = model.denoiser.network
+    if kind == 'reference':
+        return [('reference (fp32)', PlainUNet(copy.deepcopy(network)).eval())]
+    theirs = DiffusersUNet(network).eval().to(PRECISIONS[args.precision] or torch.float32)
+    last = copy.deepcopy(theirs).to(memory_format=torch.channels_last)
+    name = f'diffusers ({args.precision}'
+    return [(f'{name})', theirs), (f'{name}, channels_last)', last)]
+
+
+def _draw(
+    model: ConsistencyModel, network: nn.Module, indices: range, labels: torch.Tensor | None
+) -> torch.Tensor:
+    """One batch, through a network in the place of the model's own."""
+    own, precision = model.denoiser.network, model.precision
+    # It computes in the type of its weights.
+    model.denoiser.network, model.precision = network, 'fp32'
+    try:
+        return model.sample(indices, labels)
+    finally:
+        model.denoiser.network, model.precision = own, precision
+
+
+def _difference(model: ConsistencyModel, network: nn.Module) -> float:
+    """The largest difference of the outputs F of two networks, over the largest output."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, *model.image_shape, generator=generator).to(model.device)
+    timesteps = torch.full((1,), 500.0, device=model.device)
+    labels = None if model.num_classes is None else torch.ones_like(timesteps, dtype=torch.int64)
+    with torch.inference_mode():
+        ours, theirs = (
+            each(x, timesteps, labels).float() for each in (model.denoiser.network, network)
+        )
+    return float((ours - theirs).abs().max() / ours.abs().max())
+
+
+def training(args: argparse.Namespace, config: Config) -> tuple[Calls, dict]:
+    """What takes a step, by name, and what is known before it is measured."""
+    if args.compile or 'diffusers' in args.compare:
+        raise InputError('--compile and --compare diffusers are for --what sample.')
+    if 'train_cfg' not in config:
+        raise InputError(f'{args.config} is for sampling only: it has no train_cfg.')
+    fill_num_classes(config)
+    batch_size = args.batch_size or config.train_dataloader.batch_size
+    shared = dict(batch_size=batch_size, device=args.device, at=args.at)
+    calls = {'ours': TrainingStep(config, args.precision, **shared)}
+    if args.compare:
+        calls['reference (fp32)'] = TrainingStep(config, 'fp32', plain=True, **shared)
+    return calls, dict(
+        batch_size=batch_size, tflop=count_flops(calls['ours']) / 1e12, difference={}
+    )
+
+
+class TrainingStep:
+    """What a Runner does in an iteration, from random weights, with noise for images.
+
+    Args:
+        config: A training config.
+        precision: 'fp32', 'bf16' or 'fp16'.
+        batch_size: Images of a step.
+        device: Where.
+        at: Share of the run at which the step is: curricula and stages change its work.
+        plain: Compute as the paper's code does, with an optimizer and averages that go from
+            parameter to parameter.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        precision: str,
+        batch_size: int,
+        device: torch.device,
+        at: float,
+        plain: bool = False,
+    ) -> None:
+        self.plain = plain
+        self.model = model = MODELS.build({**config.model, 'init_from': None})
+        model.objective.prepare()
+        teacher = None if model.teacher is None else model.teacher.denoiser
+        for denoiser in (model.denoiser, model.target, teacher):
+            if denoiser is not None:
+                fill(denoiser.network)
+                if plain:
+                    denoiser.network = PlainUNet(denoiser.network)
+        model.to(device).train()
+        steps = config.train_cfg.max_iters
+        now = int(at * steps)
+        model.progress = TrainingProgress(seed=0, iteration=now, step=now, total_steps=steps)
+        self.optim_wrapper = self._build_optim_wrapper(config, PRECISIONS[precision])
+        self.online = [*model.denoiser.parameters()]
+        hook = next((each for each in config.custom_hooks if each['type'] == 'EMAHook'), {})
+        self.averages = [[p.detach().clone() for p in self.online] for _ in hook.get('rates', ())]
+        if model.target is not None:
+            self.averages.append([*model.target.parameters()])
+        generator = torch.Generator().manual_seed(0)
+        shape = batch_size, *model.image_shape
+        self.batch = dict(inputs=torch.randint(256, shape, dtype=torch.uint8, generator=generator))
+        if model.num_classes is not None:
+            self.batch['labels'] = torch.arange(batch_size) % model.num_classes
+
+    def _build_optim_wrapper(self, config: Config, dtype: torch.dtype | None):
+        # As of a run of this precision that takes a step in each iteration.
+        left_out = 'type', 'dtype', 'loss_scale', 'accumulative_counts'
+        settings = {k: v for k, v in config.optim_wrapper.items() if k not in left_out}
+        settings['type'] = 'OptimWrapper'
+        if dtype is not None:
+            settings['type'] = 'MixedPrecisionOptimWrapper'
+            settings['dtype'] = str(dtype).removeprefix('torch.')
+        if self.plain:
+            optimizer = {k: v for k, v in settings['optimizer'].items() if k != 'fused'}
+            settings['optimizer'] = {**optimizer, 'foreach': False}
+        with DefaultScope.overwrite_default_scope('mmagic_cm'):
+            return build_optim_wrapper(self.model, settings)
+
+    def __call__(self) -> torch.Tensor:
+        """One iteration; the loss."""
+        with self.optim_wrapper.optim_context(self.model):
+            data = self.model.data_preprocessor(dict(self.batch), True)
+            loss = self.model(**data, mode='loss')['loss']
+        self.optim_wrapper.update_params(loss)
+        for averages in self.averages:
+            if self.plain:
+                with torch.no_grad():
+                    for average, value in zip(averages, self.online, strict=True):
+                        average.mul_(0.99).add_(value, alpha=0.01)
+            else:
+                update_ema(averages, self.online, 0.99)  # All rates take the same time.
+        return loss.detach()
+
+
+def count_flops(call: Callable[[], object]) -> int:
+    """Of all convolutions and matrix products of a call; a multiply-add is two."""
+    # The counter knows attention as matrix products, not as each device's fused operation.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        call()
+    return counter.get_total_flops()
+
+
+def take_turns(calls: Mapping[str, Callable], device: torch.device, repeats: int) -> dict:
+    """Seconds of each call, round by round; a first round does not count.
+
+    A drift of the machine hits all that take turns.
+    """
+
+    def now() -> float:
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    seconds = defaultdict(list)
+    with tqdm(total=(1 + repeats) * len(calls), desc='measuring') as bar:
+        for turn in range(1 + repeats):
+            for name, call in calls.items():
+                start = now()
+                call()
+                if turn:
+                    seconds[name].append(now() - start)
+                bar.update()
+    return dict(seconds)
+
+
+def speedups(seconds: Mapping[str, list[float]]) -> dict[str, float]:
+    """How many times as fast ours is as each other: medians of the rounds' ratios."""
+    return {
+        name: statistics.median(b / a for a, b in zip(seconds['ours'], values, strict=True))
+        for name, values in seconds.items()
+        if name != 'ours'
+    }
+
+
+def machine(device: torch.device) -> str:
+    """Where the figures come from."""
+    if device.type == 'cuda':
+        name = torch.cuda.get_device_name(device)
+    else:
+        capabilities = getattr(torch.cpu, 'get_capabilities', dict)()
+        name = capabilities.get('cpu_name') or platform.processor() or platform.machine()
+        special = [key for key in ('avx512_f', 'avx512_bf16', 'amx_bf16') if capabilities.get(key)]
+        name = f'{name}, {torch.get_num_threads()} threads ({", ".join(special) or "no AVX-512"})'
+    return f'{name}; torch {torch.__version__}'
+
+
+def table(figures: Mapping) -> str:
+    """The figures as lines of text."""
+    lines = [
+        figures['machine'],
+        f'{figures["what"]} of {figures["config"]}: batches of {figures["batch_size"]} in '
+        f'{figures["precision"]}, {figures["tflop"]:.3g} TFLOP each, '
+        f'{figures["tflop_per_s"]:.3g} TFLOP/s',
+    ]
+    for name, seconds in figures['seconds'].items():
+        line = f'  {name:34}{seconds:9.4g} s{figures["images_per_s"][name]:10.4g} images/s'
+        if name in figures['speedup']:
+            line += f'   ours is {figures["speedup"][name]:.2f} times as fast'
+        if name in figures['difference']:
+            line += f', its output differs by {figures["difference"][name]:.1g} of the largest'
+        lines.append(line)
+    if 'peak_memory_gib' in figures:
+        lines.append(f'  peak memory {figures["peak_memory_gib"]:.3g} GiB')
+    return '\n'.join(lines)
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +398,9 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description='Measure how fast sampling or training is')
     parser.add_argument('config', help='config file, or a released name')
     parser.add_argument('--what', choices=('sample', 'train'), default='sample')
-    parser.add_argument('--batch-size', type=int, help="default: 4 to sample, else the config's")
+    parser.add_argument(
+        '--batch-size', type=parse_count, help="default: 4 to sample, else the config's"
+    )
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32')
     parser.add_argument('--device', help='default: a GPU where there is one')
     parser.add_argument(
@@ -37,106 +414,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--compare',
         nargs='+',
-        choices=COMPARED,
+        choices=('reference', 'diffusers'),
         default=[],
         help='take turns with other implementations: reference: the plain arithmetic of the paper '
         'in fp32; diffusers: its UNet2DModel (to sample)',
     )
-    parser.add_argument(
-        '--checkpointing',
-        choices=('config', 'on', 'off'),
-        default='config',
-        help='recompute activations in training; default: as the config has it',
-    )
-    parser.add_argument('--at', type=float, default=0.5, help='share of the run to train at')
-    parser.add_argument('--repeats', type=int, default=5, help='measured rounds (default 5)')
+    parser.add_argument('--at', type=parse_share, default=0.5, help='share of the run to train at')
+    parser.add_argument('--repeats', type=parse_count, default=5, help='measured rounds (5)')
     parser.add_argument('--out', type=Path, help='write the figures here, as JSON')
+    parser.add_argument(
+        '--profile', action='store_true', help="print what took longest in one of ours' calls"
+    )
     add_config_options(parser, "model.sampler.type='HeunSampler'")
     args = parser.parse_args()
-    if args.repeats < 1:
-        parser.error('--repeats must be at least 1')
-    if args.batch_size is not None and args.batch_size < 1:
-        parser.error('--batch-size must be at least 1')
-    if not 0 <= args.at <= 1:
-        parser.error('--at is a share of the run, from 0 to 1')
+    args.device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     return args
-
-
-def measure(args: argparse.Namespace, config: Config) -> dict:
-    """All figures that were asked for."""
-    shared = dict(device=args.device, precision=args.precision, repeats=args.repeats)
-    if args.what == 'sample':
-        return benchmark_sampling(
-            config,
-            batch_size=args.batch_size or 4,
-            compile=args.compile,
-            compare=args.compare,
-            **shared,
-        )
-    if args.compile:
-        raise InputError('--compile is for --what sample.')
-    checkpointing = dict(config=None, on=True, off=False)[args.checkpointing]
-    fill_num_classes(config)
-    return benchmark_training(
-        config,
-        batch_size=args.batch_size,
-        checkpointing=checkpointing,
-        compare=args.compare,
-        at=args.at,
-        **shared,
-    )
-
-
-def machine(device: str | None) -> str:
-    """Where the figures come from."""
-    if torch.cuda.is_available() and device != 'cpu':
-        name = torch.cuda.get_device_name()
-    else:
-        capabilities = getattr(torch.cpu, 'get_capabilities', dict)()
-        name = capabilities.get('cpu_name') or platform.processor() or platform.machine()
-        special = [key for key in ('avx512_f', 'avx512_bf16', 'amx_bf16') if capabilities.get(key)]
-        name = f'{name}, {torch.get_num_threads()} threads ({", ".join(special) or "no AVX-512"})'
-    return f'{name}; torch {torch.__version__}'
-
-
-def table(figures: dict) -> str:
-    """The figures as lines of text."""
-    lines = [
-        f'{figures["machine"]}',
-        f'{figures["what"]} of {figures["config"]}: batches of {figures["batch_size"]} in '
-        f'{figures["precision"]}',
-    ]
-    if figures['what'] == 'sample':
-        lines += [
-            f'  {name:40}{seconds:9.4g} s a batch'
-            + f'{figures["images_per_s"][name]:10.4g} images/s'
-            + (f'   ours is {figures["speedup"][name]:.2f} times as fast' if name != 'ours' else '')
-            for name, seconds in figures['seconds'].items()
-        ]
-        lines += [
-            f'  the output of {name} differs from ours by {difference:.2g} of the largest value'
-            for name, difference in figures['difference'].items()
-        ]
-    else:
-        lines.append(f'  {figures["seconds"]:.4g} s a step, {figures["images_per_s"]:.4g} images/s')
-        plain = figures.get('reference_parts', {})
-        for name in PARTS:
-            if name in figures['parts']:
-                text = f'    {name:12}{figures["parts"][name]:9.4g} s'
-                lines.append(text + (f'{plain[name]:12.4g} s' if name in plain else ''))
-        for name, speedup in figures.get('speedup', {}).items():
-            lines.append(
-                f'  {name}: {figures["reference_seconds"]:.4g} s a step (second column); ours is '
-                f'{speedup:.2f} times as fast'
-            )
-        lines.append(f'  data: {figures["data"]}')
-    lines.append(
-        f'  {figures["tflop_per_s"]:.3g} TFLOP/s. Its convolutions and attentions alone reach up '
-        f'to {figures["best_tflop_per_s"]:.3g}, and would take '
-        f'{figures["share_of_best_rate"]:.0%} of the time.'
-    )
-    lines.append(f'  peak memory {figures["peak_memory_gib"]:.3g} GiB')
-    return '\n'.join(lines)
 
 
 def main() -> None:
@@ -144,9 +436,27 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config)
     merge_options(config, args.cfg_options)
-    figures = dict(machine=machine(args.device), what=args.what, config=args.config)
-    figures |= measure(args, config)
+    calls, known = (sampling if args.what == 'sample' else training)(args, config)
+    seconds = take_turns(calls, args.device, args.repeats)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    figures = dict(
+        machine=machine(args.device),
+        what=args.what,
+        config=args.config,
+        precision=args.precision,
+        **known,
+        seconds=medians,
+        images_per_s={name: known['batch_size'] / value for name, value in medians.items()},
+        speedup=speedups(seconds),
+        tflop_per_s=known['tflop'] / medians['ours'],
+    )
+    if args.device.type == 'cuda':
+        figures['peak_memory_gib'] = torch.cuda.max_memory_allocated(args.device) / 2**30
     print(table(figures))
+    if args.profile:
+        with torch.profiler.profile() as profile:
+            calls['ours']()
+        print(profile.key_averages().table(sort_by='self_cpu_time_total', row_limit=15))
     if args.out:
         with writing(args.out):
             args.out.write_text(json.dumps(figures, indent=2) + '\n')

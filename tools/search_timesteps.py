@@ -20,18 +20,11 @@ from mmagic_cm.cli import (
 from mmagic_cm.engine.hooks.curriculum import unwrapped
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation.candidates import Candidates
-from mmagic_cm.evaluation.level_grid import LevelGrid, config_line, num_evaluations, own_sampler
+from mmagic_cm.evaluation.level_grid import LevelGrid, num_evaluations, own_sampler
 from mmagic_cm.evaluation.runs import judging_runner
-from mmagic_cm.evaluation.timestep_search import (
-    METHODS,
-    check_search,
-    count_grid,
-    search_timesteps,
-)
+from mmagic_cm.evaluation.timestep_search import check_search, search_timesteps
 from mmagic_cm.metrics.names import find_figure, higher_is_better, usual_figure
 from mmagic_cm.models.consistency_model import PRECISIONS
-from mmagic_cm.plotting.metrics import draw_search
-from mmagic_cm.plotting.runs import save_figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,12 +40,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-scales', type=int, help="levels of the grid; default: the config's, or 40"
     )
-    parser.add_argument(
-        '--method',
-        choices=METHODS,
-        default='ternary',
-        help="'ternary' (default; the paper's), or 'grid': try all",
-    )
     parser.add_argument('--metric', help='default: FID, or the first figure that is best low')
     parser.add_argument(
         '--better', choices=('lower', 'higher'), help='of a metric that is not one of ours'
@@ -61,9 +48,7 @@ def parse_args() -> argparse.Namespace:
     add_ema_argument(parser)
     parser.add_argument('--seed', type=int, default=0, help='of the set of images')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
-    parser.add_argument(
-        '--work-dir', help='of what was tried, and the plot; default: work_dirs/NAME_OF_CONFIG'
-    )
+    parser.add_argument('--work-dir', help='of what was tried; default: work_dirs/NAME_OF_CONFIG')
     add_config_options(parser, 'test_dataloader.batch_size=100')
     add_launcher_arguments(parser)
     return parser.parse_args()
@@ -106,14 +91,13 @@ def say(text: str = '') -> None:
 
 
 def search(runner: Runner, args: argparse.Namespace) -> None:
-    """Search, print what is found, and draw it."""
+    """Search, and print what is found."""
     own = own_sampler(runner.cfg.model)
     grid = LevelGrid.of(own, unwrapped(runner).denoiser, args.num_scales)
-    check_search(grid.num_scales, args.num_steps, args.method)
+    check_search(grid.num_scales, args.num_steps)
     candidates = Candidates(runner, runner.work_dir)
     metric = Metric(args.metric, args.better)
     levels = grid.levels
-    own_ts = grid.ts_of(own)
 
     def judge(sampler: Mapping, what: str) -> float:
         begin, known = time.monotonic(), candidates.recall(sampler) is not None
@@ -128,17 +112,10 @@ def search(runner: Runner, args: argparse.Namespace) -> None:
 
     if len(candidates):
         say(f'{len(candidates)} samplers were tried before: {candidates.path}')
-    if args.method == 'grid':
-        say(f'{count_grid(grid.num_scales, args.num_steps)} candidates')
     # A sampler of more evaluations, such as a teacher's, is no match, and dear.
     compared = num_evaluations(own) <= args.num_steps
     own_score = judge(own, f"the config's own {own['type']}:") if compared else None
-    first = [own_ts] if own_ts is not None and len(own_ts) == args.num_steps + 1 else []
-    result = search_timesteps(
-        score, grid.num_scales, args.num_steps, method=args.method, first=first
-    )
-
-    best = grid.sampler(result.ts)
+    result = search_timesteps(score, grid.num_scales, args.num_steps)
     say(
         f'\nThe best of {len(result.tried)}: {result.ts}, {metric.name} '
         f'{metric.figure(result.score):.5g} in {args.num_steps} evaluations.'
@@ -153,13 +130,9 @@ def search(runner: Runner, args: argparse.Namespace) -> None:
             f'({metric.name} {metric.figure(own_score):.5g}): keep it.'
         )
     else:
-        say(f'Put this into model of the config:\n\n    {config_line(best, own)}\n')
-    if is_main_process():
-        path = candidates.path.with_name(f'{candidates.path.stem}_{args.num_steps}.png')
-        figures = {ts: metric.figure(found) for ts, found in result.tried.items()}
-        marked = None if own_score is None else (own['type'], metric.figure(own_score), own_ts)
-        save_figure(draw_search(figures, result.ts, metric.name, levels, marked), path)
-        print(f'Drawn in {path}; all figures are in {candidates.path}.')
+        settings = ', '.join(f'{key}={value!r}' for key, value in grid.sampler(result.ts).items())
+        say(f'Put this into model of the config:\n\n    sampler=dict({settings}, _delete_=True)\n')
+    say(f'All figures are in {candidates.path}.')
 
 
 def main() -> None:

@@ -1,37 +1,18 @@
-"""The text that goes with published weights: what they are, and what they are not for."""
+"""The text that goes with published weights: ``model_card.md``, filled in."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmengine.config import Config
-
 from .conversion import Source
 from .diffusers_pipeline import PipelineSettings
 
-_USE = """\
-Research and teaching on generative models: drawing pictures like those of the training data,
-editing pictures without further training, and as a start for further training.
-
-Not for deciding anything about people, for passing off drawn pictures as photographs, or for
-data that must be kept private: a model can reproduce pictures that it was trained on."""
-
-_LIMITS = """\
-- It draws what its training data shows, with that data's biases, and nothing else.
-- Faces, hands and text often come out wrong; fewer steps of sampling make pictures worse.
-- Pictures have the size given above."""
-
-_CAVEAT = """\
-FID, precision and recall compare features of an Inception network that was trained on ImageNet,
-and so was the VGG16 of LPIPS. A model trained with LPIPS therefore does better by these figures
-than its pictures look, on ImageNet above all: compare it with care with models trained without."""
-
-
+_TEMPLATE = Path(__file__).with_suffix('.md')
+_UNKNOWN = 'The checkpoint does not say.'
 _OURS = """\
     from mmagic_cm.apis import generate, init_model
     model = init_model('{name}')
     images, labels = generate(model, 4)"""
-
 _DIFFUSERS = """\
     from diffusers import ConsistencyModelPipeline
     pipeline = ConsistencyModelPipeline.from_pretrained('{name}')
@@ -56,66 +37,35 @@ def model_card(
         license: Of the weights, by the Hub's name of it, such as 'mit'.
         pipeline: Of a folder for diffusers.
     """
-    network, config = source.denoiser.network, source.config
-    size = sum(tensor.numel() for tensor in source.weights.values())
+    path, network, model = Path(path), source.denoiser.network, source.config.model
     classes = network.num_classes
-    kind = 'unconditional' if classes is None else f'conditional on {classes} classes'
-    sampler = config.model.get('sampler') or dict(type='OnestepSampler')
-    rows = ['| metric | value |', '|---|---|', *(f'| {k} | {v} |' for k, v in metrics.items())]
-    figures = '\n'.join(rows) if metrics else 'None were given.'
-    path, library, use, note = Path(path), 'mmagic-cm', _OURS, ''
+    sampler = _settings(model.get('sampler') or dict(type='OnestepSampler'))
+    library, use = 'mmagic-cm', _OURS.format(name=path.name)
     if pipeline is not None:
-        library, use, note = 'diffusers', _DIFFUSERS, f'\n\nIn diffusers, {pipeline.said}.'
-    # What is quoted as JSON is a text of YAML, whatever is in it.
-    return f"""\
----
-license: {json.dumps(license)}
-library_name: {library}
-pipeline_tag: unconditional-image-generation
-tags:
-- consistency-models
-- image-generation
-- mmagic-cm
----
-
-# {path.stem}
-
-A consistency or diffusion model of {network.image_size} x {network.image_size} pictures, {kind};
-{size:,} parameters, in the {config.model.denoiser.get('parameterization', 'consistency')} \
-parameterization.
-
-{use.format(name=path.name, arguments=pipeline and pipeline.arguments)}
-
-## Data
-
-{data or _data(config)}
-
-## Training
-
-{_training(source)}
-
-## Sampler
-
-{_settings(sampler)}{note}
-
-## Metrics
-
-{figures}
-
-{_CAVEAT}
-
-## Intended use
-
-{_USE}
-
-## Limitations
-
-{_LIMITS}
-"""
+        library, use = 'diffusers', _DIFFUSERS.format(name=path.name, arguments=pipeline.arguments)
+        sampler += f'\n\nIn diffusers, {pipeline.said}.'
+    dataset = (source.config.get('train_dataloader') or {}).get('dataset')
+    rows = ['| metric | value |', '|---|---|', *(f'| {k} | {v} |' for k, v in metrics.items())]
+    return _TEMPLATE.read_text(encoding='utf-8').format(
+        license=json.dumps(license),  # a text of YAML, whatever is in it
+        library=library,
+        name=path.stem,
+        size=network.image_size,
+        kind='unconditional' if classes is None else f'conditional on {classes} classes',
+        parameters=sum(tensor.numel() for tensor in source.weights.values()),
+        parameterization=model.denoiser.get('parameterization', 'consistency'),
+        use=use,
+        data=data or (f'`{dataset["type"]}` of mmagic-cm.' if dataset else _UNKNOWN),
+        training=_training(source),
+        sampler=sampler,
+        metrics='\n'.join(rows) if metrics else 'None were given.',
+    )
 
 
-def _settings(value: Mapping) -> str:
-    """``Name(setting=value, ...)``, without paths."""
+def _settings(value: Mapping | None) -> str:
+    """``Name(setting=value, ...)``, or nothing."""
+    if not value:
+        return ''
     settings = ', '.join(
         f'{key}={dict(item) if isinstance(item, Mapping) else item!r}'
         for key, item in value.items()
@@ -124,29 +74,16 @@ def _settings(value: Mapping) -> str:
     return f'`{value["type"]}({settings})`'
 
 
-def _data(config: Config) -> str:
-    dataset = (config.get('train_dataloader') or {}).get('dataset')
-    if dataset is None:
-        return 'The checkpoint does not say.'
-    return f'`{dataset["type"]}` of mmagic-cm.'
-
-
 def _training(source: Source) -> str:
-    model, facts = source.config.model, []
-    if model.get('objective'):
-        facts.append(f'Objective: {_settings(model.objective)}.')
-    for key, text in (('teacher', 'Distilled from'), ('init_from', 'Started from')):
-        start = model.get(key)
-        start = start.get('checkpoint') if isinstance(start, Mapping) else start
-        if start:
-            facts.append(f'{text}: {Path(start).name}.')
-    batch = (source.config.get('train_dataloader') or {}).get('batch_size')
-    if source.iteration:
-        size = f' of {batch} pictures a process' if batch else ''
-        facts.append(f'Length: {source.iteration:,} batches{size}.')
-    optimizer = (source.config.get('optim_wrapper') or {}).get('optimizer')
-    if optimizer:
-        facts.append(f'Optimizer: {_settings(optimizer)}.')
-    if source.ema:
-        facts.append(f'Weights: the exponential moving average of rate {source.ema}.')
-    return '\n'.join(f'- {fact}' for fact in facts) or 'The checkpoint does not say.'
+    config, model = source.config, source.config.model
+    batch = (config.get('train_dataloader') or {}).get('batch_size')
+    size = f' of {batch} pictures a process' if batch else ''
+    facts = {  # no folders of the machine
+        'Objective': _settings(model.get('objective')),
+        'Distilled from': Path((model.get('teacher') or {}).get('checkpoint') or '').name,
+        'Started from': Path(model.get('init_from') or '').name,
+        'Length': f'{source.iteration:,} batches{size}' if source.iteration else '',
+        'Optimizer': _settings((config.get('optim_wrapper') or {}).get('optimizer')),
+        'Weights': f'the exponential moving average of rate {source.ema}' if source.ema else '',
+    }
+    return '\n'.join(f'- {key}: {fact}.' for key, fact in facts.items() if fact) or _UNKNOWN

@@ -2,12 +2,11 @@
 
 from .digits_metric import DigitsMetric
 from .generative_metrics import GenerativeMetrics
-from .reference import Reference, read_reference, save_reference
+from .reference import read_reference, save_reference
 
 __all__ = [
     'DigitsMetric',
     'GenerativeMetrics',
-    'Reference',
     'read_reference',
     'save_reference',
 ]

@@ -11,8 +11,8 @@ from ..cli import Parser
 from ..errors import InputError, run_cli
 from ..metrics import InceptionFeatures, ModuleFeatures, PixelFeatures
 from ..metrics.features import FeatureExtractor, extract
-from ..metrics.scores import METRIC_NAMES, check_metrics, compute_scores
-from .reference import available_metrics, read_reference
+from ..metrics.scores import KNOWN_METRICS, available_metrics, check_metrics, compute_scores
+from .reference import read_reference
 from .report import format_about, format_table, write_report
 from .sources import ImageSource, check_source, open_images
 
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
         'samples', metavar='SAMPLES', help='the generated ones: an .npz, a folder or an LMDB'
     )
     parser.add_argument(
-        '--metrics', help=f'of {",".join(METRIC_NAMES)}; default: all that REF allows'
+        '--metrics', help=f'of {",".join(KNOWN_METRICS)}; default: all that REF allows'
     )
     parser.add_argument(
         '--extractor',
@@ -121,7 +121,7 @@ def main() -> None:
         crop = height if height == width else None
     reference = read_reference(real, extractor, metrics, crop, args.batch_size, progress=True)
     reference.check_size(samples.size)
-    metrics = metrics or available_metrics(reference, extractor)
+    metrics = metrics or available_metrics(extractor.names, reference)
     count = min(args.num_samples or len(samples), len(samples))
     if args.num_samples is not None and args.num_samples > len(samples):
         raise InputError(f'{args.samples} holds {len(samples):,} images, not {args.num_samples:,}.')

@@ -18,9 +18,16 @@ from mmengine.evaluator import BaseMetric
 
 from ..errors import InputError
 from ..metrics.features import FeatureExtractor, Features
-from ..metrics.scores import check_metrics, compute_scores
+from ..metrics.scores import (
+    KNOWN_METRICS,
+    Reference,
+    check_available,
+    check_features,
+    check_metrics,
+    compute_scores,
+)
 from ..registry import FEATURE_EXTRACTORS, METRICS, resolve
-from .reference import FEATURE_OF, Reference, check_extractor, read_reference
+from .reference import read_reference
 from .sources import check_source
 
 
@@ -33,7 +40,7 @@ class GenerativeMetrics(BaseMetric):
     however their shares are padded. Only features are kept.
 
     Args:
-        names: Metrics, of :data:`~mmagic_cm.evaluation.METRIC_NAMES`. (MMEngine takes a dict with
+        names: Metrics, of :data:`~mmagic_cm.metrics.KNOWN_METRICS`. (MMEngine takes a dict with
             the key ``metrics`` for an evaluator of its own.)
         reference: The real images, as :func:`~mmagic_cm.evaluation.reference.read_reference` takes
             them; folders and LMDBs are cropped to the size of the drawn images. It is read by the
@@ -65,7 +72,7 @@ class GenerativeMetrics(BaseMetric):
         self.paper = [dict(figures) for figures in paper]
         self.about: dict[str, Any] = {}
         self._reference: Reference | None = None
-        self._inputs = sorted({FEATURE_OF[name] for name in self.names})
+        self._inputs = sorted({KNOWN_METRICS[name].feature for name in self.names})
 
     @BaseMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict | None) -> None:
@@ -79,13 +86,10 @@ class GenerativeMetrics(BaseMetric):
         Raises:
             InputError: Says what is missing.
         """
-        check_extractor(self.names, self.extractor)
+        check_features(self.names, self.extractor.names)
         check_source(self.source)
-        if self.source is None and self.names != ('is',):
-            raise InputError(
-                f'GenerativeMetrics: {", ".join(self.names)} compare with real images: name '
-                f'them as the reference.'
-            )
+        if self.source is None:
+            check_available(self.names, self.extractor.names, None)
         self.extractor.identity  # noqa: B018  reads the weights
 
     def process(self, data_batch: Mapping[str, Any], data_samples: Sequence[dict]) -> None:

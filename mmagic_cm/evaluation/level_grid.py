@@ -1,4 +1,4 @@
-"""Samplers by indices into a grid of noise levels, and how a config says them."""
+"""Samplers by indices into a grid of noise levels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,14 +56,6 @@ class LevelGrid:
         settings = dict(ts=tuple(ts), num_scales=self.num_scales, **self.settings)
         return dict(type=MultistepSampler.__name__, **settings)
 
-    def ts_of(self, own: Mapping[str, Any]) -> tuple[int, ...] | None:
-        """The indices of a sampler, if it is one on this grid."""
-        if own['type'] != MultistepSampler.__name__ or 'ts' not in own:
-            return None
-        ts = tuple(own['ts'])
-        asked = dict(own, ts=ts, num_scales=own.get('num_scales', 40))
-        return ts if asked == self.sampler(ts) else None
-
 
 def own_sampler(model: Mapping[str, Any]) -> dict[str, Any]:
     """The config of the sampler in the config of a model."""
@@ -74,16 +66,3 @@ def own_sampler(model: Mapping[str, Any]) -> dict[str, Any]:
 def num_evaluations(sampler: Mapping[str, Any]) -> int:
     """Network evaluations an image of a sampler by its config."""
     return DIFFUSION_SAMPLERS.build(dict(sampler)).num_evaluations
-
-
-def config_line(sampler: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> str:
-    """What to write into ``model`` of a config.
-
-    Args:
-        sampler: What it shall have.
-        own: What its bases may have: settings that are not to stay are deleted.
-    """
-    settings = [f'{name}={value!r}' for name, value in sampler.items()]
-    if own is not None and set(own) - set(sampler):
-        settings.append('_delete_=True')
-    return f'sampler=dict({", ".join(settings)})'

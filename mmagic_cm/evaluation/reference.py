@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,122 +14,21 @@ from mmengine.logging import print_log
 from tqdm import tqdm
 
 from ..checkpoints.released import cache_folder
+from ..datasets.npz import NPZ_ERRORS
 from ..errors import InputError
 from ..io.images import writing
 from ..metrics.features import FeatureExtractor, Features
 from ..metrics.fid import Gaussian, GaussianAccumulator
 from ..metrics.inception import InceptionFeatures
-from ..metrics.scores import check_metrics
-from .sources import NPZ_ERRORS, ImageSource, NpzImages, check_source, open_images
+from ..metrics.scores import ASSUMED, KNOWN_METRICS, Reference, check_available
+from .sources import ImageSource, check_source, open_images
 
 # Images whose own features are kept, for KID, precision and recall: as many as ADM's files have.
 NUM_KEPT = 10_000
-# Of each metric: what of the extractor it takes.
-FEATURE_OF = {
-    'fid': 'features',
-    'sfid': 'spatial',
-    'kid': 'features',
-    'is': 'logits',
-    'precision': 'features',
-    'recall': 'features',
-}
-OF_SINGLE_IMAGES = ('kid', 'precision', 'recall')
 # Names of mean and covariance in files: ADM's, and EDM's first two.
 _KEYS = {'features': ('mu', 'sigma'), 'spatial': ('mu_s', 'sigma_s')}
 # What else is in files of :func:`save_reference`.
 _FACTS = ('identity', 'crop', 'source', 'count', 'size', 'features')
-_ASSUMED = 'not recorded in the file: the Inception of 2015 is assumed'
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """Statistics of real images.
-
-    Attributes:
-        gaussians: By name of the features: 'features', and 'spatial' for sFID.
-        features: Of single images (up to 10,000 of them), for KID, precision and recall; or None.
-        identity: Of the extractor; None: the file does not say.
-        crop: How the images were cropped and resized, in words.
-        source: Where they come from.
-        count: Images that the Gaussians are of; None: the file does not say.
-        size: (height, width) of the images; None: not known.
-    """
-
-    gaussians: dict[str, Gaussian]
-    features: Features | None
-    identity: str | None
-    crop: str
-    source: str
-    count: int | None = None
-    size: tuple[int, int] | None = None
-
-    def describe(self) -> dict[str, str | int | None]:
-        """For reports: source, number of images, crop and extractor."""
-        kept = {} if self.features is None else {'images with own features': len(self.features)}
-        return {
-            'reference': self.source,
-            'reference images': self.count,
-            **kept,
-            'crop of the reference': self.crop,
-            'extractor of the reference': self.identity or _ASSUMED,
-        }
-
-    def check_size(self, size: tuple[int, int]) -> None:
-        """Refuse generated images (height, width) of another size than the real ones.
-
-        Raises:
-            InputError: Says both sizes.
-        """
-        if self.size is not None and tuple(size) != tuple(self.size):
-            raise InputError(
-                f'The generated images are {size[1]} x {size[0]} pixels, those of the reference '
-                f'{self.source} {self.size[1]} x {self.size[0]}: take a reference of the same size.'
-            )
-
-
-def check_extractor(metrics: Sequence[str], extractor: FeatureExtractor) -> None:
-    """Refuse metrics of features that the extractor does not give.
-
-    Raises:
-        InputError: Names the first one.
-    """
-    for metric in check_metrics(metrics):
-        if FEATURE_OF[metric] not in extractor.names:
-            raise InputError(
-                f'{metric} takes {FEATURE_OF[metric]!r}, which {type(extractor).__name__} does not '
-                f'give: leave {metric} out, or use InceptionFeatures.'
-            )
-
-
-def available_metrics(reference: Reference | None, extractor: FeatureExtractor) -> tuple[str, ...]:
-    """Names of the metrics that a reference and an extractor allow."""
-
-    def is_available(metric: str, name: str) -> bool:
-        if name not in extractor.names:
-            return False
-        if metric in OF_SINGLE_IMAGES:
-            return reference is not None and reference.features is not None
-        return metric == 'is' or (reference is not None and name in reference.gaussians)
-
-    return tuple(metric for metric, name in FEATURE_OF.items() if is_available(metric, name))
-
-
-def check_available(
-    metrics: Sequence[str], reference: Reference | None, extractor: FeatureExtractor
-) -> None:
-    """Refuse metrics for which the reference or the extractor has not what they take.
-
-    Raises:
-        InputError: Names the first one, and those that are possible.
-    """
-    possible = available_metrics(reference, extractor)
-    for metric in check_metrics(metrics):
-        if metric not in possible:
-            source = 'no reference' if reference is None else reference.source
-            raise InputError(
-                f'{metric} cannot be computed from {source} by {type(extractor).__name__}; '
-                f'possible: {", ".join(possible) or "nothing"}.'
-            )
 
 
 def read_reference(
@@ -163,16 +62,16 @@ def read_reference(
         path = Path(source).expanduser()
         found = _read_statistics(path, extractor)
         if found is not None:
-            wanted = metrics is None or not set(metrics).isdisjoint(OF_SINGLE_IMAGES)
+            wanted = any(KNOWN_METRICS[name].real == 'images' for name in metrics or KNOWN_METRICS)
             if wanted and found.features is None and 'arr_0' in _read_npz(path)[0]:
-                images = _computed(NpzImages(path), extractor, batch_size, progress)
+                images = _computed(open_images(path), extractor, batch_size, progress)
                 found = replace(found, features=images.features)
             if crop is not None:
                 found.check_size((crop, crop))
     if found is None:
         found = _computed(open_images(source, crop), extractor, batch_size, progress)
     if metrics is not None:
-        check_available(metrics, found, extractor)
+        check_available(metrics, extractor.names, found)
     return found
 
 
@@ -234,7 +133,7 @@ def _read_statistics(path: Path, extractor: FeatureExtractor) -> Reference | Non
                 f'{path} does not say which features it is of, and is taken for the Inception '
                 f'of 2015: {type(extractor).__name__} needs a reference made of pictures.'
             )
-        print_log(f'The extractor of {path} is {_ASSUMED}.', 'current')
+        print_log(f'The extractor of {path} is {ASSUMED}.', 'current')
     elif identity != extractor.identity:
         raise InputError(
             f'{path} holds statistics of other features ({identity}, not {extractor.identity}): '
@@ -252,7 +151,7 @@ def _read_statistics(path: Path, extractor: FeatureExtractor) -> Reference | Non
     size = tuple(map(int, found['size'])) if 'size' in found else None
     crop = str(found.get('crop', 'not recorded in the file'))
     if 'arr_0' in names:
-        images = NpzImages(path)
+        images = open_images(path)
         size, crop = images.size, f'not recorded in the file; its images are {images.crop[6:]}'
     features = None
     if identity is not None and 'features' in found:

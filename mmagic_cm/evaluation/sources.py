@@ -3,21 +3,18 @@
 import hashlib
 import json
 import os
-import zipfile
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.base import ImageDataset
 from ..datasets.image_folder import ImageFolder
+from ..datasets.npz import NpzImages
 from ..datasets.transforms import CenterCrop, LoadImage, PackImage, RandomFlip
 from ..errors import InputError
-from ..io.images import MAX_PIXELS
 from ..registry import DATASETS, TRANSFORMS, resolve
 
 ADM_CROP = 'central square, resized to {0} x {0} (as ADM: halved by box, then bicubic)'
@@ -31,122 +28,22 @@ ADM_FILES = {
 # Pictures from which on they are decoded by several processes.
 _MANY = 2000
 _LOOKED_AT = 100
-# What readers of npz files raise at files that are none.
-NPZ_ERRORS = (OSError, ValueError, EOFError, LookupError, MemoryError, zipfile.BadZipFile)
-# Of an image in an npz: of 64 at a time as many as of one picture.
-_MAX_PIXELS = MAX_PIXELS // 64
 
 
-class ImageSource(ABC):
-    """Pictures of one size, in a fixed order.
-
-    Attributes:
-        name: What to call them.
-        crop: How they were brought to their size, in words.
-        size: (height, width) in pixels.
-    """
-
-    name: str
-    crop: str
-    size: tuple[int, int]
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Number of pictures."""
-
-    @abstractmethod
-    def digest(self) -> str:
-        """Changes when the pictures do."""
-
-    @abstractmethod
-    def batches(self, batch_size: int) -> Iterator[torch.Tensor]:
-        """All pictures, uint8 (n, C, H, W), n up to ``batch_size``.
-
-        Raises:
-            InputError: One cannot be read, or is of another size.
-        """
-
-
-class NpzImages(ImageSource):
-    """``arr_0`` of an npz: uint8 (N, H, W, C), C = 1 or 3; a batch at a time is in memory.
+class ImageSource:
+    """Pictures of one size, in a fixed order: a data set whose entries have ``inputs``.
 
     Args:
-        path: The file.
-
-    Raises:
-        InputError: It cannot be read, or does not hold such an array.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.name = str(path)
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                info = archive.getinfo('arr_0.npy')
-                self._digest = f'{info.file_size}-{info.CRC:08x}'
-                with archive.open(info) as member:
-                    shape, fortran_order, dtype = _read_header(member)
-        except NPZ_ERRORS as error:
-            reason = 'it holds no arr_0' if isinstance(error, KeyError) else error
-            raise InputError(f'{path} cannot be read as an npz of images: {reason}.') from error
-        images = len(shape) == 4 and shape[3] in (1, 3) and min(shape) > 0 and not fortran_order
-        if dtype != np.uint8 or not images or shape[1] * shape[2] > _MAX_PIXELS:
-            raise InputError(
-                f'{path}: arr_0 must be uint8 images (N, H, W, C) with C = 1 or 3 and at most '
-                f'{_MAX_PIXELS:,} pixels each, not {dtype} {shape}.'
-            )
-        self._shape = shape
-        self.size = shape[1:3]
-        self.crop = _as_stored(self.size)
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-    def digest(self) -> str:
-        """See :class:`ImageSource`."""
-        return self._digest
-
-    def batches(self, batch_size: int) -> Iterator[torch.Tensor]:
-        """See :class:`ImageSource`."""
-        of_image = int(np.prod(self._shape[1:]))
-        with zipfile.ZipFile(self.path) as archive, archive.open('arr_0.npy') as member:
-            _read_header(member)
-            for begin in range(0, len(self), batch_size):
-                count = min(batch_size, len(self) - begin)
-                try:
-                    data = member.read(count * of_image)
-                except NPZ_ERRORS as error:
-                    raise InputError(f'{self.path} is damaged: {error}.') from error
-                if len(data) != count * of_image:
-                    raise InputError(f'{self.path} is damaged: it ends at image {begin}.')
-                images = np.frombuffer(data, np.uint8).reshape(count, *self._shape[1:])
-                yield torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-
-
-def _read_header(member) -> tuple[tuple[int, ...], bool, np.dtype]:
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    version = np.lib.format.read_magic(member)
-    if version not in readers:
-        raise ValueError(f'arrays of version {version} are not known')
-    return readers[version](member)
-
-
-def _as_stored(size: tuple[int, int]) -> str:
-    return f'none: {size[1]} x {size[0]} as stored'
-
-
-class DatasetImages(ImageSource):
-    """The pictures of a data set whose entries have ``inputs``, uint8 (C, H, W).
-
-    Args:
-        dataset: Its transforms draw nothing at random.
+        dataset: Of uint8 (C, H, W); its transforms draw nothing at random.
         name: What to call it.
         settings: What made it, for the digest; and the files below ``root`` are.
         crop: Of the pictures, in words; None: they are as stored.
         root: A folder or file.
+
+    Attributes:
+        name: As given.
+        crop: How they were brought to their size, in words.
+        size: (height, width) in pixels.
 
     Raises:
         InputError: It is empty, or its entries are others.
@@ -173,13 +70,13 @@ class DatasetImages(ImageSource):
                 f'with PackImage.'
             )
         self.size = tuple(first.shape[1:])
-        self.crop = crop or _as_stored(self.size)
+        self.crop = crop or f'none: {self.size[1]} x {self.size[0]} as stored'
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     def digest(self) -> str:
-        """See :class:`ImageSource`."""
+        """Changes when the pictures do."""
         digest = hashlib.blake2b(digest_size=8)
         digest.update(json.dumps(self._settings, sort_keys=True, default=str).encode())
         digest.update(str(len(self)).encode())
@@ -188,8 +85,13 @@ class DatasetImages(ImageSource):
         return digest.hexdigest()
 
     def batches(self, batch_size: int) -> Iterator[torch.Tensor]:
-        """See :class:`ImageSource`."""
-        workers = min(8, os.cpu_count() or 1) if len(self) >= _MANY else 0
+        """All pictures, uint8 (n, C, H, W), n up to ``batch_size``.
+
+        Raises:
+            InputError: One cannot be read, or is of another size.
+        """
+        several = len(self) >= _MANY and not isinstance(self._dataset, NpzImages)
+        workers = min(8, os.cpu_count() or 1) if several else 0
         loader = DataLoader(self._dataset, batch_size, num_workers=workers, collate_fn=_inputs)
         done = 0
         for images in loader:
@@ -245,7 +147,8 @@ def open_images(source: str | Path | Mapping[str, Any], crop: int | None = None)
         kind = 'LMDBImages' if (path / 'data.mdb').is_file() else 'ImageFolder'
         settings = dict(type=kind, data_root=str(path), labels=None)
         return _open_dataset(settings, crop, str(source))
-    images = NpzImages(path)
+    dataset = NpzImages(path)
+    images = ImageSource(dataset, str(source), dict(npz=dataset.digest))
     if crop is not None and images.size != (crop, crop):
         raise InputError(
             f'{path} holds pictures of {images.size[1]} x {images.size[0]} pixels, not {crop} x '
@@ -306,7 +209,7 @@ def _open_dataset(settings: dict[str, Any], crop: int | None, name: str) -> Imag
     sides = [step.size for step in pipeline if isinstance(step, CenterCrop)]
     recorded = {**settings, 'pipeline': [_describe(step) for step in pipeline]}
     words = ADM_CROP.format(sides[-1]) if sides else None
-    return DatasetImages(dataset, name, recorded, words, settings.get('data_root'))
+    return ImageSource(dataset, name, recorded, words, settings.get('data_root'))
 
 
 def _usual_pipeline(settings: Mapping[str, Any], crop: int | None) -> list:

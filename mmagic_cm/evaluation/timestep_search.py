@@ -7,13 +7,10 @@ the next one.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations, pairwise
 
-from ..errors import InputError, closest
-
-METHODS = ('ternary', 'grid')
+from ..errors import InputError
 
 Timesteps = tuple[int, ...]
 
@@ -35,19 +32,13 @@ class SearchResult:
 
 
 def search_timesteps(
-    score: Callable[[Timesteps], float],
-    num_scales: int,
-    num_steps: int = 2,
-    on_try: Callable[[Timesteps, float], None] | None = None,
-    *,
-    method: str = 'ternary',
-    first: Sequence[Timesteps] = (),
+    score: Callable[[Timesteps], float], num_scales: int, num_steps: int = 2
 ) -> SearchResult:
     """Search the indices ``ts`` of a :class:`~mmagic_cm.diffusion.samplers.MultistepSampler`.
 
     ``ts`` are indices into the Karras grid of ``num_scales`` levels, 0 being ``sigma_max``. The
     first evaluation is at 0, and N - 1 = ``num_scales - 1``, ``sigma_min``, ends the trajectory
-    without an evaluation. With 'ternary', what is searched is
+    without an evaluation. What is searched is
 
     - of two evaluations the index i of the second: ``(0, i, N - 1)`` with i in 1 .. N - 2;
     - of three, i as before (at most N - 3, so that there is room for another), and then j in
@@ -63,51 +54,39 @@ def search_timesteps(
             it takes the same noise for all of them.
         num_scales: N, levels of the grid.
         num_steps: Evaluations an image, at least 2.
-        on_try: Called after each evaluation with the candidate and its score.
-        method: 'ternary', or 'grid': all increasing indices, C(N - 2, num_steps - 1) of them.
-        first: Candidates to try before all others, such as the config's own.
 
     Returns:
         The best of all that were tried with ``num_steps`` evaluations; of equals the first by
         index.
 
     Raises:
-        InputError: An unknown method; a grid without room for so many evaluations; a candidate of
-            ``first`` that does not fit; a score that is NaN.
+        InputError: A grid without room for so many evaluations; a score that is NaN.
     """
-    check_search(num_scales, num_steps, method)
+    check_search(num_scales, num_steps)
     last = num_scales - 1
     tried: dict[Timesteps, float] = {}
 
     def look(ts: Timesteps) -> float:
         if ts not in tried:
-            tried[ts] = _checked(score(ts), ts)
-            if on_try is not None:
-                on_try(ts, tried[ts])
+            tried[ts] = float(score(ts))
+            if math.isnan(tried[ts]):
+                raise InputError(f'The score of ts = {ts} is not a number: look at its samples.')
         return tried[ts]
 
-    for ts in first:
-        look(_fitting(ts, num_scales, num_steps))
-    if method == 'grid':
-        for inner in combinations(range(1, last), num_steps - 1):
-            look((0, *inner, last))
-    else:
-        found: Timesteps = (0,)
-        for still_to_find in reversed(range(num_steps - 1)):
-            _search_next(look, found, last, last - 1 - still_to_find)
-            found = _best(tried, len(found) + 2, found)[:-1]
+    found: Timesteps = (0,)
+    for still_to_find in reversed(range(num_steps - 1)):
+        _search_next(look, found, last, last - 1 - still_to_find)
+        found = _best(tried, len(found) + 2, found)[:-1]
     best = _best(tried, num_steps + 1)
     return SearchResult(best, tried[best], tried)
 
 
-def check_search(num_scales: int, num_steps: int, method: str = 'ternary') -> None:
+def check_search(num_scales: int, num_steps: int) -> None:
     """Look whether there is anything to search, see :func:`search_timesteps`.
 
     Raises:
         InputError: There is not.
     """
-    if method not in METHODS:
-        raise InputError(f'{method!r} is no method of search.{closest(method, METHODS)}')
     if num_steps < 2:
         raise InputError(f'num_steps must be at least 2, not {num_steps}: nothing is to be found.')
     if num_scales < num_steps + 1:
@@ -141,25 +120,3 @@ def _best(tried: dict[Timesteps, float], length: int, begin: Timesteps = ()) -> 
     """The best of the candidates with so many indices and this beginning."""
     fitting = (ts for ts in tried if len(ts) == length and ts[: len(begin)] == begin)
     return min(fitting, key=lambda ts: (tried[ts], ts))
-
-
-def _checked(score: float, ts: Timesteps) -> float:
-    if math.isnan(score):
-        raise InputError(f'The score of ts = {ts} is not a number: look at its samples.')
-    return float(score)
-
-
-def _fitting(ts: Sequence[int], num_scales: int, num_steps: int) -> Timesteps:
-    ts = tuple(ts)
-    rising = all(a < b for a, b in pairwise(ts))
-    if len(ts) != num_steps + 1 or ts[0] != 0 or ts[-1] != num_scales - 1 or not rising:
-        raise InputError(
-            f'{ts} is no candidate: {num_steps} evaluations of {num_scales} scales take '
-            f'{num_steps + 1} indices that rise from 0 to {num_scales - 1}.'
-        )
-    return ts
-
-
-def count_grid(num_scales: int, num_steps: int) -> int:
-    """Candidates of the method 'grid'."""
-    return math.comb(num_scales - 2, num_steps - 1)

@@ -8,19 +8,20 @@ from .inception_score import inception_score
 from .kid import kernel_distance
 from .module_features import ModuleFeatures
 from .precision_recall import precision_recall
-from .scores import HIGHER_IS_BETTER, METRIC_NAMES, compute_scores
+from .scores import KNOWN_METRICS, Metric, Reference, compute_scores
 
 __all__ = [
-    'HIGHER_IS_BETTER',
-    'METRIC_NAMES',
+    'KNOWN_METRICS',
     'DigitsJudge',
     'FeatureExtractor',
     'Features',
     'Gaussian',
     'GaussianAccumulator',
     'InceptionFeatures',
+    'Metric',
     'ModuleFeatures',
     'PixelFeatures',
+    'Reference',
     'compute_scores',
     'extract',
     'frechet',

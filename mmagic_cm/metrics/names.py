@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 from ..errors import InputError, closest
-from .scores import HIGHER_IS_BETTER
+from .scores import KNOWN_METRICS
 
 # By the last part of the name: 'digits/accuracy', 'metrics/fid'.
-_BETTER = {**HIGHER_IS_BETTER, 'accuracy': True, 'frechet_distance': False, 'near_copies': False}
+_OF_DIGITS = {'accuracy': True, 'frechet_distance': False, 'near_copies': False}
+_BETTER = {name: metric.higher_is_better for name, metric in KNOWN_METRICS.items()} | _OF_DIGITS
 
 
 def higher_is_better(name: str) -> bool | None:

@@ -1,8 +1,9 @@
-"""The figures of a set of generated images, by name."""
+"""The figures of a set of generated images: one table names them all."""
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,23 +16,117 @@ from .inception_score import inception_score
 from .kid import kernel_distance
 from .precision_recall import precision_recall
 
-if TYPE_CHECKING:
-    from ..evaluation.reference import Reference
+ASSUMED = 'not recorded in the file: the Inception of 2015 is assumed'
 
-HIGHER_IS_BETTER = {
-    'fid': False,
-    'sfid': False,
-    'kid': False,
-    'is': True,
-    'precision': True,
-    'recall': True,
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Statistics of real images.
+
+    Attributes:
+        gaussians: By name of the features: 'features', and 'spatial' for sFID.
+        features: Of single images (up to 10,000 of them), for KID, precision and recall; or None.
+        identity: Of the extractor; None: the file does not say.
+        crop: How the images were cropped and resized, in words.
+        source: Where they come from.
+        count: Images that the Gaussians are of; None: the file does not say.
+        size: (height, width) of the images; None: not known.
+    """
+
+    gaussians: dict[str, Gaussian]
+    features: Features | None
+    identity: str | None
+    crop: str
+    source: str
+    count: int | None = None
+    size: tuple[int, int] | None = None
+
+    def describe(self) -> dict[str, str | int | None]:
+        """For reports: source, number of images, crop and extractor."""
+        kept = {} if self.features is None else {'images with own features': len(self.features)}
+        return {
+            'reference': self.source,
+            'reference images': self.count,
+            **kept,
+            'crop of the reference': self.crop,
+            'extractor of the reference': self.identity or ASSUMED,
+        }
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse generated images (height, width) of another size than the real ones.
+
+        Raises:
+            InputError: Says both sizes.
+        """
+        if self.size is not None and tuple(size) != tuple(self.size):
+            raise InputError(
+                f'The generated images are {size[1]} x {size[0]} pixels, those of the reference '
+                f'{self.source} {self.size[1]} x {self.size[0]}: take a reference of the same size.'
+            )
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table.
+
+    Attributes:
+        feature: What it takes of the feature extractor.
+        higher_is_better: Which way.
+        compute: From the real images, the generated ones' features (N, D), a device and a seed:
+            figures by name, its own and those that come along.
+        real: What it takes of the real images: 'statistics' (their Gaussian), 'images' (features
+            (N, D) of single ones), or None.
+    """
+
+    feature: str
+    higher_is_better: bool
+    compute: Callable[..., dict[str, float]]
+    real: str | None = None
+
+
+def _frechet(name: str, real: Gaussian, rows: np.ndarray, device, seed) -> dict[str, float]:
+    generated = Gaussian.fit(rows, device)
+    for which, gaussian in (('generated', generated), ('real', real)):
+        if gaussian.count is not None and gaussian.count <= gaussian.dimension:
+            print_log(
+                f'{name}: {gaussian.count:,} {which} images are too few for '
+                f'{gaussian.dimension:,} dimensions: their covariance is singular, the distance '
+                f'comes out too large, and it compares with no figure of another number of images '
+                f'(50,000 are usual).',
+                'current',
+                logging.WARNING,
+            )
+    return {name: frechet(real, generated, device)}
+
+
+def _kid(real: np.ndarray, rows: np.ndarray, device, seed: int) -> dict[str, float]:
+    found = kernel_distance(real, rows, seed=seed, device=device)
+    return {'kid': found.mean, 'kid_std': found.std}
+
+
+def _inception_score(real: None, rows: np.ndarray, device, seed) -> dict[str, float]:
+    found = inception_score(rows, device=device)
+    return {'is': found.mean, 'is_std': found.std}
+
+
+def _precision_recall(real: np.ndarray, rows: np.ndarray, device, seed) -> dict[str, float]:
+    precision, recall = precision_recall(real, rows, device=device)
+    return {'precision': precision, 'recall': recall}
+
+
+KNOWN_METRICS = {
+    'fid': Metric('features', False, partial(_frechet, 'fid'), real='statistics'),
+    'sfid': Metric('spatial', False, partial(_frechet, 'sfid'), real='statistics'),
+    'kid': Metric('features', False, _kid, real='images'),
+    'is': Metric('logits', True, _inception_score),
+    'precision': Metric('features', True, _precision_recall, real='images'),
+    'recall': Metric('features', True, _precision_recall, real='images'),
 }
-METRIC_NAMES = tuple(HIGHER_IS_BETTER)
 
 
 def compute_scores(
     samples: Features,
-    reference: 'Reference | Features | None' = None,
+    reference: Reference | Features | None = None,
     metrics: Sequence[str] = ('fid',),
     device: str | torch.device | None = None,
     seed: int = 0,
@@ -41,7 +136,7 @@ def compute_scores(
     Args:
         samples: Features of the generated images.
         reference: Of the real ones: their features, or statistics. 'is' needs none.
-        metrics: Of :data:`METRIC_NAMES`: 'fid' and 'sfid' (Fréchet distance of 'features' and of
+        metrics: Of :data:`KNOWN_METRICS`: 'fid' and 'sfid' (Fréchet distance of 'features' and of
             'spatial'), 'kid', 'is', 'precision' and 'recall' (k = 3).
         device: Where to compute. Defaults to a GPU where there is one.
         seed: Draws the subsets of 'kid'.
@@ -60,11 +155,15 @@ def compute_scores(
             f'The reference was made with other features: {reference.identity}, not '
             f'{samples.identity}; make it anew with this extractor.'
         )
-    judge = _Judge(samples, reference, device, seed)
+    if isinstance(reference, Features):
+        reference = _statistics(reference, metrics, device)
+    check_available(metrics, samples.keys(), reference)
     scores: dict[str, float] = {}
-    for metric in metrics:
-        if metric not in scores:  # recall comes with precision
-            scores.update(getattr(judge, f'{metric}_')())
+    for name in metrics:
+        if name not in scores:  # recall comes with precision
+            metric = KNOWN_METRICS[name]
+            real = _real(metric, reference)
+            scores |= metric.compute(real, samples[metric.feature], device, seed)
     wanted = [key for name in metrics for key in (name, f'{name}_std') if key in scores]
     return {key: scores[key] for key in wanted}
 
@@ -77,103 +176,69 @@ def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
     """
     metrics = (metrics,) if isinstance(metrics, str) else tuple(dict.fromkeys(metrics))
     for name in metrics:
-        if name not in METRIC_NAMES:
-            raise InputError(f'{name!r} is no metric.{closest(name, METRIC_NAMES)}')
+        if name not in KNOWN_METRICS:
+            raise InputError(f'{name!r} is no metric.{closest(name, KNOWN_METRICS)}')
     if not metrics:
-        raise InputError(f'No metric is named: choose of {", ".join(METRIC_NAMES)}.')
+        raise InputError(f'No metric is named: choose of {", ".join(KNOWN_METRICS)}.')
     return metrics
 
 
-class _Judge:
-    """One method for each metric."""
+def check_features(metrics: Sequence[str], features: Collection[str]) -> None:
+    """Refuse metrics of features that the extractor does not give.
 
-    def __init__(
-        self,
-        samples: Features,
-        reference: 'Reference | Features | None',
-        device: str | torch.device | None,
-        seed: int,
-    ) -> None:
-        self.samples = samples
-        self.reference = reference
-        self.device = device
-        self.seed = seed
-        self.warned = False
-
-    def fid_(self) -> dict[str, float]:
-        return {'fid': self._frechet('fid', 'features')}
-
-    def sfid_(self) -> dict[str, float]:
-        return {'sfid': self._frechet('sfid', 'spatial')}
-
-    def kid_(self) -> dict[str, float]:
-        real, generated = self._real_features('kid'), self._generated('kid', 'features')
-        found = kernel_distance(real, generated, seed=self.seed, device=self.device)
-        return {'kid': found.mean, 'kid_std': found.std}
-
-    def is_(self) -> dict[str, float]:
-        found = inception_score(self._generated('is', 'logits'), device=self.device)
-        return {'is': found.mean, 'is_std': found.std}
-
-    def precision_(self) -> dict[str, float]:
-        real, generated = self._real_features('precision'), self._generated('precision', 'features')
-        precision, recall = precision_recall(real, generated, device=self.device)
-        return {'precision': precision, 'recall': recall}
-
-    recall_ = precision_
-
-    def _frechet(self, metric: str, name: str) -> float:
-        generated = Gaussian.fit(self._generated(metric, name), self.device)
-        reference = self._need_reference(metric)
-        if isinstance(reference, Features):
-            real = Gaussian.fit(self._real_features(metric, name), self.device)
-        else:
-            real = reference.gaussians.get(name)
-        if real is None:
+    Raises:
+        InputError: Names the first one.
+    """
+    for name in check_metrics(metrics):
+        needed = KNOWN_METRICS[name].feature
+        if needed not in features:
             raise InputError(
-                f'{metric} needs statistics of {name!r}, which {reference.source} does not have: '
-                f'leave {metric} out, or name the images themselves as the reference.'
+                f'{name} needs {needed!r}, which this feature extractor does not give: leave '
+                f'{name} out, or use InceptionFeatures.'
             )
-        self._warn_of_few(metric, generated, 'generated')
-        self._warn_of_few(metric, real, 'real')
-        return frechet(real, generated, self.device)
 
-    def _need_reference(self, metric: str) -> 'Reference | Features':
-        if self.reference is None:
-            raise InputError(f'{metric} compares with real images: name a reference.')
-        return self.reference
 
-    def _real_features(self, metric: str, name: str = 'features') -> np.ndarray:
-        reference = self._need_reference(metric)
-        features = reference if isinstance(reference, Features) else reference.features
-        if features is None:
+def available_metrics(features: Collection[str], reference: Reference | None) -> tuple[str, ...]:
+    """Names of the metrics that an extractor's features and a reference allow."""
+    return tuple(
+        name
+        for name, metric in KNOWN_METRICS.items()
+        if metric.feature in features and (not metric.real or _real(metric, reference) is not None)
+    )
+
+
+def check_available(
+    metrics: Sequence[str], features: Collection[str], reference: Reference | None
+) -> None:
+    """Refuse metrics for which the extractor or the reference has not what they take.
+
+    Raises:
+        InputError: Names the first one, and those that are possible.
+    """
+    check_features(metrics, features)
+    possible = available_metrics(features, reference)
+    for name in metrics:
+        if name not in possible:
+            metric = KNOWN_METRICS[name]
+            which = 'single real images' if metric.real == 'images' else 'real images'
+            source = 'there is no reference' if reference is None else f'not in {reference.source}'
             raise InputError(
-                f'{metric} needs the features of single real images, and {reference.source} holds '
-                f'only their mean and covariance: name the images themselves as the reference.'
+                f'{name} needs {metric.feature!r} of {which}: {source}. Name the images themselves '
+                f'as the reference, or choose of: {", ".join(possible) or "nothing"}.'
             )
-        return _pick(features, metric, name)
-
-    def _generated(self, metric: str, name: str) -> np.ndarray:
-        return _pick(self.samples, metric, name)
-
-    def _warn_of_few(self, metric: str, gaussian: Gaussian, which: str) -> None:
-        """Say once what a singular covariance does to the Fréchet distance."""
-        if self.warned or gaussian.count is None or gaussian.count > gaussian.dimension:
-            return
-        self.warned = True
-        print_log(
-            f'{metric}: {gaussian.count:,} {which} images are too few for {gaussian.dimension:,} '
-            f'dimensions: their covariance is singular, the distance comes out too large, and it '
-            f'compares with no figure of another number of images (50,000 are usual).',
-            'current',
-            logging.WARNING,
-        )
 
 
-def _pick(features: Features, metric: str, name: str) -> np.ndarray:
-    if name not in features:
-        raise InputError(
-            f'{metric} needs {name!r}, which this feature extractor does not give '
-            f'({features.identity}): leave {metric} out, or use InceptionFeatures.'
-        )
-    return features[name]
+def _real(metric: Metric, reference: Reference | None) -> Gaussian | np.ndarray | None:
+    """What the metric takes of the real images; None: nothing, or it is not there."""
+    if reference is None or metric.real is None:
+        return None
+    held = reference.gaussians if metric.real == 'statistics' else reference.features or {}
+    return dict(held).get(metric.feature)
+
+
+def _statistics(features: Features, metrics: Sequence[str], device) -> Reference:
+    """What the metrics take of single images that are there."""
+    table = [KNOWN_METRICS[name] for name in metrics]
+    wanted = {metric.feature for metric in table if metric.real == 'statistics'}
+    gaussians = {name: Gaussian.fit(features[name], device) for name in wanted & features.keys()}
+    return Reference(gaussians, features, features.identity, 'not known', 'the given features')

@@ -1,8 +1,7 @@
-"""Figures drawn: against iterations, against evaluations, and against the index of a search."""
+"""What models were judged by, drawn against network evaluations."""
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,51 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ..errors import InputError, doing
+from ..errors import doing
 from ..metrics.names import find_figure, higher_is_better, usual_figure
-from .runs import by_iteration, read_entries, read_text
-
-# Of an entry in a log, no figures of the model.
-_NO_FIGURES = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
-_LEGEND_AT_MOST = 12
-
-
-def read_validation(work_dir: Path) -> dict[str, dict[int, float]]:
-    """The figures that a run logged beside those of training, by name and iteration.
-
-    Raises:
-        InputError: There is no such folder, or the run was never judged.
-    """
-    with doing(f'reading the log of {work_dir}'):
-        entries = (entry for entry in read_entries(work_dir) if 'loss' not in entry)
-        figures = {k: v for k, v in by_iteration(entries).items() if k not in _NO_FIGURES}
-    if not figures:
-        raise InputError(
-            f'{work_dir} holds no figures of a validation (TIME/vis_data/scalars.json): train with '
-            f'a val_evaluator, or judge its checkpoints by tools/test.py.'
-        )
-    return figures
-
-
-def draw_against_iterations(work_dirs: Sequence[Path], metrics: Sequence[str] = ()) -> Figure:
-    """A panel a figure, a line a run.
-
-    Args:
-        work_dirs: Of the runs.
-        metrics: Names of figures; default: FID, or the first that is best low.
-
-    Raises:
-        InputError: A run was never judged, or none of this name.
-    """
-    runs = {str(path): read_validation(path) for path in work_dirs}
-    if not metrics:
-        first = str(work_dirs[0])
-        metrics = [usual_figure(runs[first], first)]
-    panels = {metric: {} for metric in metrics}
-    for metric, lines in panels.items():
-        for run, figures in runs.items():
-            lines[run] = sorted(figures[find_figure(metric, figures, run)].items())
-    return _draw_panels(panels, 'iteration')
+from .runs import read_text
 
 
 @dataclass(frozen=True)
@@ -99,92 +56,23 @@ def draw_against_evaluations(results: Sequence[Result], metrics: Sequence[str] =
     """
     metrics = metrics or [usual_figure(results[0].figures, str(results[0].path))]
     names = _shortest_distinct([result.checkpoint for result in results])
-    panels = {metric: {} for metric in metrics}
-    for metric, lines in panels.items():
+    figure = Figure(figsize=(7 * len(metrics), 5), layout='constrained')
+    row = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(row, metrics, strict=True):
+        lines: dict[str, list[tuple[int, float]]] = {}
         for result, name in zip(results, names, strict=True):
             value = result.figures[find_figure(metric, result.figures, str(result.path))]
             lines.setdefault(name, []).append((result.num_evaluations, value))
-    return _draw_panels(panels, 'network evaluations an image', best_of_equals=True)
-
-
-def draw_search(
-    tried: Mapping[tuple[int, ...], float],
-    best: tuple[int, ...],
-    metric: str,
-    levels: Sequence[float],
-    own: tuple[str, float, tuple[int, ...] | None] | None = None,
-) -> Figure:
-    """The figure against the index that was searched; a panel for each number of evaluations.
-
-    Args:
-        tried: Figures by ``ts``.
-        best: The ``ts`` to mark.
-        metric: What the figure is.
-        levels: Noise levels of the grid that ``ts`` counts.
-        own: Of the config's sampler: its name, its figure, and its ``ts`` where it has some on
-            this grid.
-    """
-    lengths = sorted({len(ts) for ts in tried})
-    figure = Figure(figsize=(7 * len(lengths), 5), layout='constrained')
-    row = figure.subplots(1, len(lengths), squeeze=False, sharey=True)[0]
-    for axes, length in zip(row, lengths, strict=True):
-        beginnings: dict[tuple[int, ...], list] = {}
-        for ts in sorted(ts for ts in tried if len(ts) == length):
-            beginnings.setdefault(ts[:-2], []).append((ts[-2], tried[ts]))
-        for beginning, points in beginnings.items():
-            axes.plot(*zip(*points, strict=True), 'o-', markersize=4, label=f'after {beginning}')
-        if len(best) == length:
-            axes.plot(
-                best[-2], tried[best], 'k*', markersize=16, label=f'best: {tried[best]:.4g}, {best}'
-            )
-        if own is not None:
-            name, value, ts = own
-            axes.axhline(value, color='gray', linestyle='--', label=f"config's own: {value:.4g}")
-            if ts is not None and len(ts) == length:
-                axes.plot(ts[-2], value, 'D', color='gray', markersize=9, label=f'{name} {ts}')
-        axes.set_title(f'{length - 1} evaluations')
-        axes.set_xlabel(f'index of evaluation {length - 1} in {len(levels)} scales')
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        _add_levels(axes, levels)
-        if len(axes.get_legend_handles_labels()[0]) <= _LEGEND_AT_MOST:
-            axes.legend(fontsize='small')
-    row[0].set_ylabel(metric)
-    return figure
-
-
-def _add_levels(axes: Axes, levels: Sequence[float]) -> None:
-    """The noise levels of the indices, along the top."""
-    low, high = (min(max(x, 0), len(levels) - 1) for x in axes.get_xlim())
-    count = min(6, math.floor(high) - math.ceil(low) + 1)
-    ticks = [round(low + (high - low) * i / max(count - 1, 1)) for i in range(count)]
-    top = axes.twiny()
-    top.set_xlim(axes.get_xlim())
-    top.set_xticks(ticks, [f'{levels[tick]:.3g}' for tick in ticks])
-    top.set_xlabel(r'noise level $\sigma$')
-
-
-def _draw_panels(
-    panels: Mapping[str, Mapping[str, list[tuple[int, float]]]],
-    label: str,
-    best_of_equals: bool = False,
-) -> Figure:
-    """Lines by name in panels by metric."""
-    figure = Figure(figsize=(7 * len(panels), 5), layout='constrained')
-    for axes, (metric, lines) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
         for number, (name, points) in enumerate(lines.items()):
             axes.plot(*zip(*points, strict=True), 'o', color=f'C{number}', markersize=4)
-            line = _best_of_equals(points, metric) if best_of_equals else points
+            line = _best_of_equals(points, metric)
             axes.plot(*zip(*line, strict=True), '-', color=f'C{number}', label=name)
-        values = [value for points in lines.values() for _, value in points]
-        if best_of_equals:
-            _count_evaluations(axes, {x for points in lines.values() for x, _ in points})
+        values = [result for points in lines.values() for _, result in points]
         if higher_is_better(metric) is False and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale('log')
+        _count_evaluations(axes, {result.num_evaluations for result in results})
         axes.set_title(metric)
-        axes.set_xlabel(label)
+        axes.set_xlabel('network evaluations an image')
         axes.grid(alpha=0.3)
         axes.legend(fontsize='small')
     return figure

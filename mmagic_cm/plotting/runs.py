@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from ..errors import InputError, doing
 from ..io.images import decode_image, writing
+from ..metrics.names import find_figure, higher_is_better
 
 # Title, names of the figures in the log, and whether the axis is logarithmic.
 PANELS = [
@@ -20,6 +21,8 @@ PANELS = [
     ('number of scales N', r'num_scales', False),
     ('target EMA', r'target_ema', False),
 ]
+# Of an entry in a log, no figures of the model.
+_NO_FIGURES = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
 STYLES = ['-', '--', '-.', ':']
 MAX_GRIDS = 5
 MAX_SIDE = 2048  # of a grid as drawn: Matplotlib takes fifty bytes a pixel
@@ -63,22 +66,24 @@ def by_iteration(entries: Iterable[dict]) -> dict[str, dict[int, float]]:
     figures: dict[str, dict[int, float]] = {}
     for entry in entries:
         for name, value in entry.items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and name not in _NO_FIGURES:
                 figures.setdefault(name, {})[entry['step']] = value
     return figures
 
 
-def read_log(work_dir: Path) -> dict[str, dict[int, float]]:
-    """All figures of a training by iteration.
+def read_log(work_dir: Path) -> tuple[dict, dict]:
+    """The figures of a training, and those of its validation, by name and iteration.
 
     Raises:
         InputError: There is no such folder, or no log in it.
     """
     with doing(f'reading the log of {work_dir}'):
-        figures = by_iteration(entry for entry in read_entries(work_dir) if 'loss' in entry)
-    if not figures:
+        entries = [*read_entries(work_dir)]
+        training = by_iteration(entry for entry in entries if 'loss' in entry)
+        validation = by_iteration(entry for entry in entries if 'loss' not in entry)
+    if not training:
         raise InputError(f'{work_dir} holds no log of a training (TIME/vis_data/scalars.json).')
-    return figures
+    return training, validation
 
 
 def find_grids(work_dir: Path, at_most: int | None = None) -> list[tuple[int, Path]]:
@@ -123,7 +128,10 @@ def draw_panel(axes: Axes, pattern: str, logarithmic: bool, logs: dict[str, dict
 
 
 def draw_runs(
-    work_dirs: Sequence[Path], with_grids: bool = True, names: Sequence[str] | None = None
+    work_dirs: Sequence[Path],
+    with_grids: bool = True,
+    names: Sequence[str] | None = None,
+    metrics: Sequence[str] = (),
 ) -> Figure:
     """The whole picture: panels in rows of three, then a row of sample grids a run.
 
@@ -133,14 +141,26 @@ def draw_runs(
         work_dirs: Folders of the runs.
         with_grids: Draw their sample grids, too, at most ``MAX_GRIDS`` of each.
         names: What to call the runs; default: their folders.
+        metrics: Draw these figures of their validation alone.
 
     Raises:
-        InputError: A folder without a log, or a grid that cannot be read.
+        InputError: A folder without a log, or without a metric; a grid that cannot be read.
     """
     runs = dict(zip(names or map(str, work_dirs), work_dirs, strict=True))
-    logs = {name: read_log(path) for name, path in runs.items()}
-    logged = {name for log in logs.values() for name in log}
-    panels = [panel for panel in PANELS if any(re.fullmatch(panel[1], name) for name in logged)]
+    logs, judged = {}, dict.fromkeys(metrics)
+    for name, path in runs.items():
+        training, validation = read_log(path)
+        if metrics:
+            logs[name] = {m: validation[find_figure(m, validation, name)] for m in metrics}
+        else:
+            logs[name] = training | validation
+            judged |= dict.fromkeys(name for name in validation if not name.endswith('_std'))
+    panels = [(name, re.escape(name), higher_is_better(name) is False) for name in judged]
+    if not metrics:
+        logged = {name for log in logs.values() for name in log}
+        seen = [panel for panel in PANELS if any(re.fullmatch(panel[1], name) for name in logged)]
+        panels = seen + panels
+    with_grids = with_grids and not metrics
     grids = {name: find_grids(path, MAX_GRIDS) for name, path in runs.items() if with_grids}
     grids = {name: found for name, found in grids.items() if found}
     num_rows = -(-len(panels) // 3)

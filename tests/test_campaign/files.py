@@ -48,7 +48,6 @@ class Files:
         'train_cfg.max_iters=2',
         'train_dataloader.batch_size=8',
         'train_dataloader.dataset.serialize_data=False',
-        'default_hooks.run_summary.measure=False',
         'default_hooks.logger.interval=1',
         'custom_hooks.2.num_columns=1',
         'log_level=ERROR',

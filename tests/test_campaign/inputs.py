@@ -17,8 +17,8 @@ COMMANDS = dict(
     config='tools/analysis_tools/print_config.py <config>',
     browse='tools/analysis_tools/browse_dataset.py <config> --num 4 --out {out}/data.png',
     plot_run='tools/analysis_tools/plot_run.py <run> --out {out}/run.png',
-    figures='tools/analysis_tools/plot_metrics.py evaluations <figures> --out {out}/figures.png',
-    curves='tools/analysis_tools/plot_metrics.py runs <run> --out {out}/figures.png',
+    figures='tools/analysis_tools/plot_metrics.py <figures> --out {out}/figures.png',
+    curves='tools/analysis_tools/plot_run.py <run> --metric fid --out {out}/figures.png',
     convert='tools/model_converters/convert.py <checkpoint> --config <config> --to ours '
     '--out {out}/x.safetensors',
     recode='tools/model_converters/convert.py <checkpoint> --to openai --out {out}/x.pt',
@@ -349,7 +349,7 @@ NUMBERS = [
         'search',
         """
         --num-scales 0 | 0 scales
-        --num-scales 1000000000 --method grid | 1000000000
+        --num-scales 1000000000 | 1000000000
         --metric acuracy | accuracy
         --num-samples 0 | num
         --seed -1 | seed

@@ -24,7 +24,6 @@ OPTIONS = {
     'model.denoiser.network.dropout': 0.2,
     'default_hooks.checkpoint.interval': 2,
     'default_hooks.checkpoint.max_keep_ckpts': 2,
-    'default_hooks.run_summary.measure': False,
     'custom_hooks.2.num_columns': 1,
     'log_level': 'ERROR',
 }

@@ -27,7 +27,6 @@ TINY = {
     'train_dataloader.batch_size': 8,
     'train_dataloader.dataset.serialize_data': False,  # which collects garbage, for 0.2 s
     'default_hooks.logger.interval': 2,
-    'default_hooks.run_summary.measure': False,
     'log_level': 'ERROR',
 }
 # `total_steps` is 8 in most tests: the curricula go through several stages of them.

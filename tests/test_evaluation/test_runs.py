@@ -153,7 +153,6 @@ def train(config, tmp_path):
         config.custom_hooks = [dict(type='CurriculumHook'), dict(type='EMAHook', rates=(0.5,))]
         options = {
             'train_dataloader.batch_size': 8,
-            'default_hooks.run_summary.measure': False,
             'val_cfg': dict(type='ValLoop'),
             'val_dataloader': NUMBERS,
             'val_evaluator': JUDGE,

@@ -1,22 +1,24 @@
 """Figures by name, from features."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmagic_cm.errors import InputError
 from mmagic_cm.metrics import (
-    HIGHER_IS_BETTER,
-    METRIC_NAMES,
+    KNOWN_METRICS,
     Features,
     Gaussian,
+    Metric,
+    Reference,
     compute_scores,
     frechet_distance,
     inception_score,
     kernel_distance,
     precision_recall,
 )
+from mmagic_cm.metrics.scores import available_metrics
 
 SIZES = dict(features=8, spatial=5, logits=6)
 
@@ -30,13 +32,13 @@ def features(seed=0, count=200, shift=0.0, identity='mine', names=tuple(SIZES)):
 def statistics(real, names=('features', 'spatial'), **settings):
     """What reference.py makes of a file of statistics."""
     gaussians = {name: Gaussian.fit(real[name]) for name in names}
-    settings = dict(features=None, identity=real.identity, source='ref.npz') | settings
-    return SimpleNamespace(gaussians=gaussians, **settings)
+    settings = dict(features=None, identity=real.identity, source='ref.npz', crop='none') | settings
+    return Reference(gaussians, **settings)
 
 
 def test_each_is_its_function():
     samples, real = features(0, 150, 0.2), features(1)
-    found = compute_scores(samples, real, METRIC_NAMES, seed=5)
+    found = compute_scores(samples, real, KNOWN_METRICS, seed=5)
     precision, recall = precision_recall(real['features'], samples['features'])
     kid = kernel_distance(real['features'], samples['features'], seed=5)
     score = inception_score(samples['logits'])
@@ -64,6 +66,17 @@ def test_only_what_is_asked_in_that_order():
     )
 
 
+def test_a_new_one_is_a_row_of_the_table(monkeypatch):
+    def offset(real, rows, device, seed):
+        return {'offset': float(abs(rows.mean() - real.mean()))}
+
+    metric = Metric('logits', False, offset, real='images')
+    monkeypatch.setitem(KNOWN_METRICS, 'offset', metric)
+    found = compute_scores(features(shift=0.5), features(), ['offset', 'fid'])
+    assert found['offset'] == pytest.approx(0.5)
+    assert available_metrics(SIZES, statistics(features())) == ('fid', 'sfid', 'is')
+
+
 def test_identical_and_disjoint_sets():
     real = features()
     same = compute_scores(real, real, ('fid', 'sfid', 'precision', 'recall'))
@@ -84,15 +97,6 @@ def test_statistics_serve_for_frechet_distances():
     assert compute_scores(samples, whole, metrics) == compute_scores(samples, real, metrics)
 
 
-def test_which_way_is_better():
-    assert tuple(HIGHER_IS_BETTER) == METRIC_NAMES
-    assert {name for name in METRIC_NAMES if HIGHER_IS_BETTER[name]} == {
-        'is',
-        'precision',
-        'recall',
-    }
-
-
 @pytest.mark.parametrize(('count', 'other'), [(8, 200), (200, 8)])
 def test_one_warning_where_images_are_fewer_than_dimensions(count, other, logged):
     which = 'generated' if count == 8 else 'real'
@@ -104,38 +108,29 @@ def test_one_warning_where_images_are_fewer_than_dimensions(count, other, logged
 
 def test_no_warning_where_there_are_enough(logged):
     compute_scores(features(0, 9), features(1, 9), ('fid', 'sfid'))
-    reference = statistics(features(1))
     # A file of EDM's does not say how many images it is of.
-    reference.gaussians = {'features': Gaussian(np.zeros(8), np.eye(8))}
+    gaussians = {'features': Gaussian(np.zeros(8), np.eye(8))}
+    reference = replace(statistics(features(1)), gaussians=gaussians)
     compute_scores(features(0, 9), reference)
     assert logged() == []
 
 
-@pytest.mark.parametrize(
-    ('metric', 'names', 'missing'),
-    [('sfid', ('features',), 'spatial'), ('is', ('features',), 'logits')],
-)
-def test_what_an_extractor_does_not_give(metric, names, missing):
-    message = f"{metric} needs '{missing}', which this feature extractor does not give .mine."
-    with pytest.raises(InputError, match=message):
-        compute_scores(features(0, names=names), features(1), [metric])
+@pytest.mark.parametrize(('metric', 'missing'), [('sfid', 'spatial'), ('is', 'logits')])
+def test_what_an_extractor_does_not_give(metric, missing):
+    with pytest.raises(InputError, match=f"{metric} needs '{missing}'"):
+        compute_scores(features(0, names=('features',)), features(1), [metric])
 
 
-@pytest.mark.parametrize('metric', ['kid', 'precision', 'recall'])
+@pytest.mark.parametrize('metric', ['kid', 'precision', 'recall', 'sfid'])
 def test_what_statistics_do_not_give(metric):
-    with pytest.raises(InputError, match=r'needs the features of single .* ref.npz holds only'):
-        compute_scores(features(), statistics(features(1)), [metric])
-
-
-def test_statistics_without_spatial_ones():
     reference = statistics(features(1), names=('features',))
-    with pytest.raises(InputError, match=r"sfid needs statistics of 'spatial', .* ref.npz"):
-        compute_scores(features(), reference, ['sfid'])
+    with pytest.raises(InputError, match=rf'{metric} needs .* ref\.npz'):
+        compute_scores(features(), reference, [metric])
 
 
-@pytest.mark.parametrize('metric', sorted(set(METRIC_NAMES) - {'is'}))
+@pytest.mark.parametrize('metric', sorted(set(KNOWN_METRICS) - {'is'}))
 def test_without_a_reference(metric):
-    with pytest.raises(InputError, match='compares with real images: name a reference'):
+    with pytest.raises(InputError, match=f'{metric} needs'):
         compute_scores(features(), metrics=[metric])
 
 

@@ -1,6 +1,5 @@
 """Figures of models, drawn."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,8 @@ from mmagic_cm.errors import InputError
 from mmagic_cm.evaluation.report import write_report
 from mmagic_cm.plotting.metrics import (
     draw_against_evaluations,
-    draw_against_iterations,
-    draw_search,
     read_result,
-    read_validation,
 )
-from mmagic_cm.plotting.runs import save_figure
 
 
 def lines(axes) -> dict[str, list]:
@@ -24,23 +19,6 @@ def lines(axes) -> dict[str, list]:
         for line in axes.lines
         if not line.get_label().startswith('_')
     }
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    """Write the log of a run that was judged every ten iterations."""
-
-    def make(name: str, start: str = '1', **figures) -> Path:
-        folder = tmp_path / name / start / 'vis_data'
-        folder.mkdir(parents=True)
-        entries = [dict(step=10, loss=1.0, lr=1e-3, time=0.1)]
-        for number, step in enumerate((10, 20)):
-            judged = {metric: values[number] for metric, values in figures.items()}
-            entries.append(judged | dict(step=step, time=0.1, data_time=0.1))
-        (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, entries)))
-        return tmp_path / name
-
-    return make
 
 
 @pytest.fixture
@@ -54,31 +32,6 @@ def make_result(tmp_path):
         return path
 
     return make
-
-
-def test_figures_of_the_validation_are_read_and_no_others(make_run):
-    run = make_run('run', fid=[9.0, 4.0], **{'digits/accuracy': [0.1, 0.9]})
-    assert read_validation(run) == {
-        'fid': {10: 9.0, 20: 4.0},
-        'digits/accuracy': {10: 0.1, 20: 0.9},
-    }
-
-
-def test_runs_against_iterations(make_run):
-    a, b = make_run('a', fid=[9.0, 4.0], recall=[0.1, 0.5]), make_run('b', fid=[8.0, 5.0])
-    [axes] = draw_against_iterations([a, b]).axes
-    assert axes.get_title() == 'fid'
-    assert lines(axes) == {str(a): [(10, 9), (20, 4)], str(b): [(10, 8), (20, 5)]}
-    titles = [axes.get_title() for axes in draw_against_iterations([a], ['recall', 'fid']).axes]
-    assert titles == ['recall', 'fid']
-
-
-def test_fid_is_drawn_unless_told_otherwise_and_may_be_named_in_short(make_run):
-    run = make_run('run', **{'m/is': [1, 2], 'm/sfid': [1, 2], 'm/fid': [3, 4]})
-    [axes] = draw_against_iterations([run]).axes
-    assert axes.get_title() == 'm/fid'
-    [axes] = draw_against_iterations([run], ['is']).axes
-    assert lines(axes) == {str(run): [(10, 1), (20, 2)]}
 
 
 def test_results_against_evaluations(make_result):
@@ -106,45 +59,8 @@ def test_the_best_of_equal_numbers_is_the_highest_where_higher_is_better(make_re
     assert lines(axes) == {'a.pth': [(2, 0.7)]}
 
 
-def test_a_search_is_drawn_with_the_best_and_the_configs_own():
-    tried = {(0, 10, 39): 6.0, (0, 22, 39): 4.0, (0, 30, 39): 5.0, (0, 22, 30, 39): 3.5}
-    levels = [80 / (1 + index) for index in range(40)]
-    figure = draw_search(
-        tried, (0, 22, 30, 39), 'fid', levels, ('MultistepSampler', 5.0, (0, 30, 39))
-    )
-    two, three = (axes for axes in figure.axes if axes.get_title())
-    assert lines(two)['after (0,)'] == [(10, 6), (22, 4), (30, 5)]
-    assert lines(two)['MultistepSampler (0, 30, 39)'] == [(30, 5)]
-    assert lines(three)['best: 3.5, (0, 22, 30, 39)'] == [(30, 3.5)]
-    assert 'best: 3.5, (0, 22, 30, 39)' not in lines(two)
-    assert two.get_ylabel() == 'fid'
-    tops = [axes for axes in figure.axes if 'noise level' in axes.get_xlabel()]
-    for axes in tops:
-        for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
-            assert float(label.get_text()) == pytest.approx(levels[round(tick)], rel=1e-2)
-
-
-def test_one_candidate_of_a_search_is_drawn_too(tmp_path):
-    figure = draw_search({(0, 1, 2): 1.0}, (0, 1, 2), 'fid', [80.0, 1.0, 0.002])
-    save_figure(figure, tmp_path / 'new/a.png')
-    assert (tmp_path / 'new/a.png').stat().st_size > 1000
-
-
-def test_refusals(make_run, make_result, tmp_path):
-    run = make_run('run', fid=[1, 2], **{'a/is': [1, 2], 'b/is': [1, 2]})
-    unjudged = make_run('unjudged')
+def test_figures_that_a_result_does_not_have(make_result):
     unlike = make_result('unlike', 1, clip=0.3)
-    for call, message in [
-        (lambda: draw_against_iterations([tmp_path / 'none']), 'There is no folder'),
-        (lambda: draw_against_iterations([unjudged]), 'holds no figures of a validation'),
-        (lambda: draw_against_iterations([run], ['fi']), r"no figure 'fi' in .*run.* Did you mean"),
-        (lambda: draw_against_iterations([run], ['is']), 'may be a/is or b/is: say which'),
-        (lambda: draw_against_evaluations([read_result(unlike)]), 'name one, of clip'),
-        (
-            lambda: draw_against_evaluations([read_result(unlike)], ['fid']),
-            "no figure 'fid' in .*unlike.json",
-        ),
-        (lambda: save_figure(None, Path('a.pdf')), "must end in .png, not 'a.pdf'"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            call()
+    for metrics in ((), ('fid',)):
+        with pytest.raises(InputError, match=r'unlike\.json'):
+            draw_against_evaluations([read_result(unlike)], metrics)

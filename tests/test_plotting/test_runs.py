@@ -72,16 +72,37 @@ def test_what_no_run_logged_is_left_out(make_run):
 def test_a_resumed_run_counts_where_both_wrote(make_run):
     make_run('run', steps=[10, 20, 30], start='1', num_scales=1)
     folder = make_run('run', steps=[20, 30, 40], start='2', num_scales=2)
-    assert read_log(folder)['num_scales'] == {10: 1, 20: 2, 30: 2, 40: 2}
+    assert read_log(folder)[0]['num_scales'] == {10: 1, 20: 2, 30: 2, 40: 2}
 
 
-def test_a_line_that_was_cut_short_and_validation_are_passed_over(make_run):
-    folder = make_run('run', steps=[10])
+@pytest.fixture
+def judged(make_run):
+    """A run that was validated twice, and was killed while it wrote."""
+    folder = make_run('judged', steps=[10, 20])
+    entries = [{'m/fid': 9 / k, 'm/is': k, 'm/is_std': 1, 'step': k, 'time': 1.0} for k in (10, 20)]
     with (folder / '1/vis_data/scalars.json').open('a') as file:
-        file.write('\n{"fid": 3.0, "step": 10}\n{"step": 20, "lo')
-    log = read_log(folder)
-    assert log['loss'] == {10: 0.1}
-    assert 'fid' not in log
+        file.write('\n' + '\n'.join(map(json.dumps, entries)) + '\n{"step": 30, "lo')
+    return folder
+
+
+def test_validation_is_told_from_training(judged):
+    training, validation = read_log(judged)
+    assert training['loss'] == {10: 0.1, 20: 0.05}
+    assert validation == {
+        'm/fid': {10: 0.9, 20: 0.45},
+        'm/is': {10: 10, 20: 20},
+        'm/is_std': {10: 1, 20: 1},
+    }
+
+
+def test_figures_of_the_validation_are_drawn_too_or_alone(judged, make_run):
+    drawn = panels(draw_runs([judged, make_run('other', steps=[10])]))
+    assert drawn['m/fid'] == [[(10, 0.9), (20, 0.45)]]
+    assert [*drawn][-2:] == ['m/fid', 'm/is']
+    again = panels(draw_runs([judged], metrics=['is', 'fid']))
+    assert again == {'is': [[(10, 10), (20, 20)]], 'fid': [[(10, 0.9), (20, 0.45)]]}
+    with pytest.raises(InputError, match="'fdi'"):
+        draw_runs([judged], metrics=['fdi'])
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_the_command_writes_a_picture(command, make_run, tmp_path, capsys):
         (['/nowhere'], 'There is no folder /nowhere.'),
         (['{tmp}'], 'holds no log of a training'),
         (['{tmp}/half'], 'iter_7.png cannot be read'),
+        (['{tmp}/run', '--metric', 'fid'], 'fid'),
         (['{tmp}/run', '--out', 'a.txt'], "must end in .png, not 'a.txt'"),
         (['{tmp}/run', '--out', '/proc/a.png'], 'while writing /proc/a.png: '),
     ],

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from mmagic_cm.apis import generate, init_model
 from mmagic_cm.datasets.digits import load_split
@@ -20,7 +19,7 @@ from mmagic_cm.metrics import DigitsJudge
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/consistency_models/ect_1xb96-digits-8x8.py'
 METRIC = 'digits/frechet_distance'
-FAST = ('--num-samples', '40', '--num-scales', '6')
+FAST = ('--num-samples', '40', '--num-scales', '5')
 
 
 @pytest.fixture
@@ -74,17 +73,17 @@ def proposed(out: str) -> tuple[int, ...]:
 
 
 def test_a_search_goes_on_and_remembers(command, checkpoints, tmp_path, capsys, monkeypatch):
-    args = (CONFIG, checkpoints[0], '--work-dir', tmp_path, '--method', 'grid', *FAST)
+    args = (CONFIG, checkpoints[0], '--work-dir', tmp_path, *FAST)
     command(*args, '--seed', '3')
     out = capsys.readouterr().out
     tried = read_cache(tmp_path)
-    assert [entry['sampler']['type'] for entry in tried] == ['OnestepSampler'] + 4 * [
+    assert [entry['sampler']['type'] for entry in tried] == ['OnestepSampler'] + 3 * [
         'MultistepSampler'
     ]
     # The same noise for all of them: each figure is that of a sampling of its own.
-    for entry in tried[::4]:
+    for entry in tried[::3]:
         ts = entry['sampler'].get('ts')
-        expected = distance(ts, 40, 6, checkpoints[0], seed=3)
+        expected = distance(ts, 40, 5, checkpoints[0], seed=3)
         assert entry['figures'][METRIC] == pytest.approx(expected, rel=1e-3)
     own, *rest = (entry['figures'][METRIC] for entry in tried)
     if own > min(rest):
@@ -93,9 +92,7 @@ def test_a_search_goes_on_and_remembers(command, checkpoints, tmp_path, capsys, 
         )
     else:
         assert 'keep it' in out
-    assert out.count(METRIC) >= 6
-    [plot] = tmp_path.glob('*_2.png')
-    assert Image.open(plot).width > 500
+    assert out.count(METRIC) >= 5
 
     # Interrupted after two candidates, it judges the rest only; so does a metric of another name.
     [path] = tmp_path.glob('search_timesteps_*.json')
@@ -132,17 +129,15 @@ def test_what_was_tried_with_another_model_does_not_count(command, checkpoints, 
     assert '.json (remove it, and all starts anew): ' in capsys.readouterr().err
 
 
-def test_the_configs_own_is_among_those_tried(command, checkpoints, tmp_path, capsys):
+def test_the_configs_own_is_judged_first(command, checkpoints, tmp_path, capsys):
     config = tmp_path / 'own.py'
     config.write_text(
         f"_base_ = '{CONFIG}'\n"
         "model = dict(sampler=dict(type='MultistepSampler', ts=(0, 1, 5), num_scales=6))\n"
     )
     command(config, checkpoints[0], '--work-dir', tmp_path, '--num-samples', 40)
-    out = capsys.readouterr().out
-    assert '(0, 1, 5), levels 80' in out
-    assert out.count('tried before)') == 1  # it was judged as the config's own before
-    assert "config's own MultistepSampler" in out
+    assert "config's own MultistepSampler" in capsys.readouterr().out
+    assert read_cache(tmp_path)[0]['sampler']['ts'] == [0, 1, 5]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +202,6 @@ def test_processes_share_the_drawing(checkpoints, tmp_path):
             text=True,
         )
         assert done.returncode == 0, done.stderr[-2000:]
-        assert len(list((tmp_path / name).glob('*_2.png'))) == 1
         tried[name], lines[name] = read_cache(tmp_path / name), done.stdout.count(METRIC)
     assert lines['alone'] == lines['shared'] > 3
     assert [e['sampler'] for e in tried['alone']] == [e['sampler'] for e in tried['shared']]

@@ -11,9 +11,12 @@ from mmagic_cm.plotting.runs import draw_runs, save_figure
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = Parser(
-        description='Draw loss, learning rate, curriculum and sample grids of one or more runs'
+        description='Draw loss, learning rate, curriculum, validation and sample grids of runs'
     )
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR')
+    parser.add_argument(
+        '--metric', nargs='+', default=[], help='only these figures of the validation, such as fid'
+    )
     parser.add_argument(
         '--out', type=Path, help='the picture, a .png; default: run.png in the first WORK_DIR'
     )
@@ -24,7 +27,7 @@ def main() -> None:
     """Draw and save."""
     args = parse_args()
     out = args.out or args.work_dirs[0] / 'run.png'
-    save_figure(draw_runs(args.work_dirs), out)
+    save_figure(draw_runs(args.work_dirs, metrics=args.metric), out)
     print(f'The course of the run is drawn in {out}')
 
 

@@ -1,5 +1,5 @@
 _base_ = '../default_runtime.py'
-# 19 million images. The first lines of the log say how long that will take.
+# 19 million images. After 50 iterations the log says how long that will take.
 train_cfg = dict(type='ResumableIterLoop', max_iters=300000)
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper', dtype='float32', optimizer=dict(type='RAdam', lr=1e-4)
