@@ -46,7 +46,7 @@ class Runner(MMEngineRunner):
 
     def register_hook(self, hook: Any, *args: Any) -> None:
         """Build a hook and put it in its place."""
-        name = hook.get('type') if isinstance(hook, dict) else type(hook).__name__
+        name = hook.get('type', hook) if isinstance(hook, dict) else type(hook).__name__
         with doing(f'building the hook {name}'):
             super().register_hook(hook, *args)
 
