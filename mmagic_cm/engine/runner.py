@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from mmengine.utils.manager import _release_lock
 
@@ -33,6 +34,11 @@ _DOES = {
 
 class Runner(MMEngineRunner):
     """MMEngine's; arguments and methods are the same."""
+
+    def dump_config(self) -> None:
+        """Write it once a training has begun: the folder may be another run's before."""
+        if isinstance(self._train_loop, BaseLoop):
+            super().dump_config()
 
     def build_dataloader(self, dataloader: Any, *args: Any, **settings: Any) -> Any:
         """Build one of the three."""

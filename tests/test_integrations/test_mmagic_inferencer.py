@@ -391,7 +391,6 @@ def test_a_mmagic_that_has_the_name_already_is_taken_over_and_told():
         Inferencers(**kwargs)
 
 
-@pytest.mark.slow
 def test_demo_of_mmagic_with_the_two_lines(mmagic, folder, editor, tmp_path, monkeypatch):
     import mmagic as package
 
@@ -465,7 +464,6 @@ def test_bad_construction_is_one_sentence(mmagic, folder, tmp_path, monkeypatch)
             mmagic(model_name=MODEL_NAME, device='cpu', **kwargs)
 
 
-@pytest.mark.slow
 def test_demo_command(mmagic, folder, tmp_path, run_script):
     out = tmp_path / 'new' / 'zeros.png'
     command = (

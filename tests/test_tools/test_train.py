@@ -1,7 +1,6 @@
 """``tools/train.py`` as users type it."""
 
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -13,6 +12,7 @@ from mmengine.config import Config
 from torchvision.models import vgg16
 
 from mmagic_cm.checkpoints import read_checkpoint
+from mmagic_cm.io.locks import Lock
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs/consistency_models'
@@ -145,6 +145,14 @@ def test_resume_from_a_file(train):
 
 def test_resume_starts_where_there_is_nothing_yet(train):
     assert [line['step'] for line in logged(train(CT, '--resume', max_iters=5))] == [5]
+
+
+def test_a_run_that_is_refused_leaves_the_config_of_the_one_at_work(train, command):
+    work_dir = train(CT)
+    before = (work_dir / CT.name).read_text()
+    with Lock(work_dir / '.lock', work_dir):
+        assert command(CT, max_iters=7)[0] == 1
+    assert (work_dir / CT.name).read_text() == before
 
 
 def test_seed_decides_the_result(train, equal):
@@ -289,8 +297,7 @@ def test_the_command_resumes_exactly_in_a_new_process(train, tmp_path, equal):
     command = [sys.executable, 'tools/train.py', str(CT.relative_to(ROOT))]
     command += ['--resume', str(whole / 'iter_5.pth'), '--work-dir', str(resumed)]
     command += options(settings)
-    environment = os.environ | {'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert equal(last_weights(resumed), last_weights(whole))
     # Progress as users see it: iterations, time left, loss, iterations per second.
