@@ -43,7 +43,7 @@ for name in ('torchvision', 'cv2', 'mmengine'):
 endef
 export CHECK
 
-.PHONY: help setup demo test test-slow campaign lint format docs clean stale
+.PHONY: help setup demo test test-slow lint format docs clean stale
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -66,10 +66,7 @@ test: $(STAMP)  ## run the tests; ARGS='-k samplers' and the like go to pytest, 
 	@$(PY) -m pytest -n $(JOBS) --dist loadgroup -m 'not slow' $(ARGS)
 
 test-slow: $(STAMP)  ## run the tests that take longer
-	@$(PY) -m pytest -n $(JOBS) --dist loadgroup -m 'slow and not campaign' $(ARGS)
-
-campaign: $(STAMP)  ## give bad input to every command, and print how each kind of it ends
-	@$(PY) -m pytest -s -m campaign $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadgroup -m slow $(ARGS)
 
 lint: $(STAMP)  ## check the style (ruff)
 	@$(PY) -m ruff check .

@@ -36,7 +36,7 @@ class Registry(MMEngineRegistry):
         cfg = {'_scope_': self.scope, **cfg}
         if isinstance(cfg.get('type'), str) and cfg['_scope_'] == self.scope and not kwargs:
             self._check_arguments(cfg)
-        with doing(f'building {cfg.get("type")}'):
+        with doing(f'building {_call_of(cfg)}'):
             return super().build(cfg, *args, **kwargs)
 
     def check_names(self, cfg: dict) -> dict:
@@ -59,6 +59,14 @@ class Registry(MMEngineRegistry):
             inspect.signature(self.get(cfg['type'])).bind(**arguments)
         except TypeError as error:
             raise InputError(f'{cfg["type"]}: {error}.') from error
+
+
+def _call_of(cfg: dict) -> str:
+    """The call that a config stands for, without the parts inside it."""
+    values = {key: cfg[key] for key in cfg if key not in {'type', '_scope_'}}
+    plain = int | float | str | tuple | None
+    settings = [f'{key}={value!r}' for key, value in values.items() if isinstance(value, plain)]
+    return f'{cfg.get("type")}({", ".join(settings)})'
 
 
 def _parameter_names(target: Callable) -> set[str]:

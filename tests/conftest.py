@@ -39,6 +39,8 @@ def one_thread():
     """Small tensors gain nothing from threads, and sums come in the same order everywhere."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    # Of processes that tests start, too: two of two threads wait for each other on two cores.
+    os.environ['OMP_NUM_THREADS'] = '1'
     yield
     torch.set_num_threads(threads)
 

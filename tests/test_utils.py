@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import mmagic_cm
 
 
@@ -24,6 +26,7 @@ print(MODULE2PACKAGE['mmagic_cm'], *(name for name in sys.modules if name.starts
     assert mmagic_cm.__version__
 
 
+@pytest.mark.slow
 def test_register_all_modules_lets_mmengine_find_our_classes():
     # Its root registries know our scope's children once they are imported.
     code = """

@@ -19,7 +19,7 @@ from mmagic_cm.cli import (
 )
 from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.engine import Runner
-from mmagic_cm.errors import InputError, run_cli
+from mmagic_cm.errors import InputError, doing, run_cli
 
 DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
 # Optimizer wrappers that --amp replaces: their settings mean the same.
@@ -113,7 +113,8 @@ def scale_learning_rate(cfg: Config) -> None:
 
 def latest_checkpoint(work_dir: str) -> str | None:
     """The checkpoint with which a run goes on, also where the folder has been moved."""
-    checkpoint = find_latest_checkpoint(work_dir)
+    with doing(f'reading {work_dir}/last_checkpoint'):
+        checkpoint = find_latest_checkpoint(work_dir)
     if checkpoint is not None and not Path(checkpoint).is_file():
         moved = Path(work_dir) / Path(checkpoint).name
         return str(moved) if moved.is_file() else checkpoint

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from mmengine.logging import print_log
 
-from ..errors import InputError, closest
+from ..errors import InputError, closest, doing
 from ..registry import DATASETS
 from .base import ImageDataset
 
@@ -177,8 +177,10 @@ def read_annotations(path: str | Path) -> tuple[list[str], list[int] | None]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f'There is no ann_file {path}.')
+    with doing(f'reading {path}'):
+        lines = path.read_text(encoding='utf-8').rstrip().splitlines()
     names, labels = [], []
-    for number, line in enumerate(path.read_text(encoding='utf-8').rstrip().splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         name, label = line.strip(), None
         if not is_image(name):
             *name, label = name.rsplit(maxsplit=1) or ['']

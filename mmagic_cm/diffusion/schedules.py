@@ -20,7 +20,7 @@ def karras_sigmas(
     """The grid of noise levels of Karras et al. (arXiv:2206.00364, eq. 5; section 2 here).
 
     Args:
-        n: Number of levels, at least 1; one level is ``sigma_max``.
+        n: Number of levels, 1 to 1,000,000; one level is ``sigma_max``.
         sigma_min: The last level; 0 for a grid that no differential equation is solved on.
         sigma_max: The first level.
         rho: Curvature; larger spends more levels on little noise.
@@ -28,8 +28,8 @@ def karras_sigmas(
     Returns:
         float32 (n,), descending from ``sigma_max`` to ``sigma_min`` exactly, no trailing zero.
     """
-    if n < 1:
-        raise InputError(f'A grid of noise levels needs at least one level, not {n}.')
+    if not 1 <= n <= 10**6:
+        raise InputError(f'A grid of noise levels has 1 to 1,000,000 of them, not {n}.')
     if not (0 <= sigma_min < sigma_max < math.inf and 0 < rho < math.inf):
         raise InputError(
             f'Need 0 <= sigma_min < sigma_max and 0 < rho, all finite, not {sigma_min}, '
@@ -179,6 +179,7 @@ class GrowingCurriculum:
         self.end_scales = end_scales
         self.start_ema = start_ema
         self.adaptive_ema = adaptive_ema
+        self(0, 1)  # what cannot be computed is told now
 
     def __call__(self, step: int, total_steps: int) -> tuple[float, int]:
         """``(target_ema, num_scales)``; steps past ``total_steps`` stay at the end."""

@@ -43,10 +43,10 @@ def denoise_image(
     if sigma is None:
         sigma = estimate_noise_level(denoiser, image, labels=labels, seed=seed)
     sigma = torch.as_tensor(sigma, dtype=torch.float32)
-    if sigma.ndim > 1 or sigma.numel() not in (1, len(image)) or not (sigma > 0).all():
+    if sigma.ndim > 1 or sigma.numel() not in (1, len(image)) or not sigma.log().isfinite().all():
         raise InputError(
-            f'sigma must be positive, one for all or for each of the {len(image)} pictures, not '
-            f'{sigma.tolist()}.'
+            f'sigma must be positive and finite, one for all or for each of the {len(image)} '
+            f'pictures, not {sigma.tolist()}.'
         )
     with torch.no_grad():
         return with_labels(denoiser, labels, image)(image, per_sample(sigma, image)).clamp(-1, 1)

@@ -135,8 +135,8 @@ def edit_pictures(
     """
     if task not in TASKS:
         raise InputError(f'Unknown task {task!r}.{closest(task, TASKS)}')
-    for name, value in dict(batch_size=batch_size, num_candidates=num_candidates or 1).items():
-        if value < 1:
+    for name, value in dict(batch_size=batch_size, num_candidates=num_candidates).items():
+        if value is not None and value < 1:
             raise InputError(f'{name} must be at least 1, not {value}.')
     seed = check_seed(seed)
     channels, size, _ = model.image_shape

@@ -48,6 +48,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         """
         work_dir = Path(self.runner.work_dir)
         with Lock(work_dir / '.lock', work_dir):
+            self.runner.dump_config()
             return self._train()
 
     def _train(self):

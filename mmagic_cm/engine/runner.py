@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from mmengine.utils.manager import _release_lock
 
@@ -34,6 +35,11 @@ _DOES = {
 class Runner(MMEngineRunner):
     """MMEngine's; arguments and methods are the same."""
 
+    def dump_config(self) -> None:
+        """Write it once a training has begun: the folder may be another run's before."""
+        if isinstance(self._train_loop, BaseLoop):
+            super().dump_config()
+
     def build_dataloader(self, dataloader: Any, *args: Any, **settings: Any) -> Any:
         """Build one of the three."""
         with doing(f'building {self._key_of(dataloader, "dataloader")}'):
@@ -46,7 +52,7 @@ class Runner(MMEngineRunner):
 
     def register_hook(self, hook: Any, *args: Any) -> None:
         """Build a hook and put it in its place."""
-        name = hook.get('type') if isinstance(hook, dict) else type(hook).__name__
+        name = hook.get('type', hook) if isinstance(hook, dict) else type(hook).__name__
         with doing(f'building the hook {name}'):
             super().register_hook(hook, *args)
 

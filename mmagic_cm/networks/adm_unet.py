@@ -282,7 +282,7 @@ class ADMUNet(Network):
                 f'for each further entry of channel_mult {tuple(channel_mult)}.'
             )
         widths = [int(multiplier * model_channels) for multiplier in channel_mult]
-        if any(width % norm_groups for width in widths):
+        if not all(width and width % norm_groups == 0 for width in widths):
             raise InputError(f'norm_groups {norm_groups} must divide all the widths {widths}.')
         self.image_size = image_size
         self.model_channels = model_channels

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ def serve(shelf: Shelf, host: str = LOCALHOST, port: int | None = None) -> Itera
         listeners = Listeners()
         page = build_page(shelf, Outputs(Path(folder) / 'served' / 'results'), listeners)
         try:
+            socket.getaddrinfo(host, port)  # Gradio tries a host that nobody knows for minutes
             page.launch(
                 server_name=host,
                 server_port=port,

@@ -118,10 +118,6 @@ class Arrays:
         pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
         np.savez(path, pixels, np.arange(20) % 10)
 
-    def statistics_npz(self, path: Path) -> None:
-        """That the pixels' extractor cannot have made, so nothing is compared."""
-        np.savez(path, mu=np.zeros(64), sigma=np.eye(64))
-
     def bomb_npz(self, path: Path) -> None:
         with zipfile.ZipFile(path, 'w') as archive:
             side = 30_000
@@ -142,9 +138,6 @@ class Arrays:
 
     def nan_npz(self, path: Path) -> None:
         np.savez(path, mu=np.full(64, np.nan), sigma=np.full((64, 64), np.nan))
-
-    def floats_npz(self, path: Path) -> None:
-        np.savez(path, np.zeros((4, 8, 8, 1), np.float32))
 
     def rows_npz(self, path: Path) -> None:
         np.savez(path, np.zeros((4, 64), np.uint8))
@@ -173,14 +166,6 @@ class Arrays:
         for begin in range(2 * 4096, len(data), 4096):
             data[begin : begin + 64] = b'\xff' * 64
         (path / 'data.mdb').write_bytes(data)
-
-    def garbage_lmdb(self, path: Path) -> None:
-        path.mkdir()
-        (path / 'data.mdb').write_bytes(self.garbage * 4)
-
-    def nothing_lmdb(self, path: Path) -> None:
-        path.mkdir()
-        (path / 'data.mdb').touch()
 
     def pipe_lmdb(self, path: Path) -> None:
         path.mkdir()

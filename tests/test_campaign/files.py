@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mmagic_cm.checkpoints import read_checkpoint
+
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs/consistency_models'
 
@@ -130,12 +132,8 @@ class Files:
     def good_pth(self, path: Path) -> None:
         shutil.copy(self['run.'] / 'iter_2.pth', path)
 
-    def teacher_pth(self, path: Path) -> None:
-        self._train('edm_1xb96-digits-8x8.py', self.folder / 'teacher')
-        shutil.copy(self.folder / 'teacher/iter_2.pth', path)
-
     def _checkpoint(self) -> dict:
-        return torch.load(self['good.pth'], weights_only=False)  # our own
+        return read_checkpoint(self['good.pth'])
 
     def flipped_pth(self, path: Path) -> None:
         shutil.copy(self['good.pth'], path)
@@ -197,12 +195,6 @@ class Files:
         new = f"__import__('os').system('touch {self.ran}')"
         self._with_config(path, 'num_res_blocks=1', f'num_res_blocks={new}')
 
-    def good_safetensors(self, path: Path) -> None:
-        argv = ['tools/model_converters/convert.py', self['good.pth'], '--to', 'ours']
-        config = CONFIGS / 'ct_1xb96-digits-8x8.py'
-        ended = self._commands.run([*argv, '--out', path, '--config', config])
-        assert ended.status == 0, ended
-
     def header_safetensors(self, path: Path) -> None:
         path.write_bytes(struct.pack('<Q', 2**60) + b'{"a":')
 
@@ -224,9 +216,6 @@ class Files:
 
     def null_py(self, path: Path) -> None:
         path.write_bytes(b'model = 1\0\n')
-
-    def number_py(self, path: Path) -> None:
-        path.write_text('model = 3\n')
 
     def untyped_py(self, path: Path) -> None:
         path.write_text("model = dict(denoiser='x')\ntrain_cfg = dict()\n")
@@ -295,9 +284,6 @@ class Files:
     def words_run(self, path: Path) -> None:
         self._log(path, b'{"loss": "low", "step": "first"}\n[]\n3\n')
 
-    def stepless_run(self, path: Path) -> None:
-        self._log(path, b'{"loss": 1.0}\n')
-
     def nan_run(self, path: Path) -> None:
         self._log(path, b'{"loss": NaN, "step": 1}\n{"loss": Infinity, "step": 2}\n')
 
@@ -327,6 +313,3 @@ class Files:
 
     def signs_txt(self, path: Path) -> None:
         path.write_text('00.png -1\n')
-
-    def good_txt(self, path: Path) -> None:
-        path.write_text('00.png 0\n01.png 1\n')

@@ -48,7 +48,6 @@ def fault_of(case, ended, files) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.campaign
 @pytest.mark.parametrize('section', ['checkpoints', 'data', 'configs', 'numbers', 'machine'])
 def test_bad_input_ends_well(commands, files, inputs, tmp_path, section, record_property):
     cases = inputs.SECTIONS[section]

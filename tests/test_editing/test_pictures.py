@@ -171,7 +171,7 @@ def test_a_fit_there_and_back(size):
         ('colorization', dict(num_candidates=-1), 'num_candidates'),
         ('colorization', dict(batch_size=0), 'batch_size'),
         ('colorization', dict(seed=-1), 'seed'),
-        ('colorization', dict(num_steps=0), 'at least one level'),
+        ('colorization', dict(num_steps=0), 'not 0'),
         ('colorization', dict(pictures=[np.zeros((8, 8, 4), np.uint8)]), 'picture 0 must be'),
         ('colorization', dict(pictures=['a.png']), 'picture 0 must be'),
         ('denoising', dict(sigma=-1.0), 'sigma must be positive'),

@@ -257,8 +257,15 @@ def test_labels_exactly_where_conditional(num_classes, labels, match):
         network(torch.zeros(1, 1, 8, 8), torch.zeros(1), labels)
 
 
-@pytest.mark.parametrize('grad', [False, True])
-@pytest.mark.parametrize('settings', [dict(num_classes=3), dict(use_scale_shift_norm=False)])
+@pytest.mark.parametrize(
+    ('settings', 'grad'),
+    [
+        (dict(num_classes=3), True),
+        pytest.param(dict(num_classes=3), False, marks=pytest.mark.slow),
+        pytest.param(dict(use_scale_shift_norm=False), True, marks=pytest.mark.slow),
+        pytest.param(dict(use_scale_shift_norm=False), False, marks=pytest.mark.slow),
+    ],
+)
 def test_torch_compile_makes_one_graph_of_it(settings, grad, in_child):
     def check():
         torch._dynamo.reset()
@@ -284,6 +291,7 @@ def test_torch_compile_makes_one_graph_of_it(settings, grad, in_child):
     in_child(check)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 def test_torch_compile_makes_one_graph_of_all_further_batch_sizes(layout, in_child):
     def check():

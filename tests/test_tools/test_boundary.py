@@ -1,6 +1,8 @@
-"""Every command, where the machine, a file or a library says no: one line, and what it is about."""
+"""Every command, where the machine or a library says no: one line, and what it is about.
 
-import resource
+A few; `test_campaign` has hundreds.
+"""
+
 import uuid
 from pathlib import Path
 
@@ -37,16 +39,9 @@ def files(tiny_config, build_model, tmp_path_factory) -> dict[str, Path]:
     for i in range(4):
         pixels = np.random.default_rng(i).integers(0, 256, (70, 70, 3), np.uint8)
         Image.fromarray(pixels).save(root / f'pictures/a/{i}.png')
-    for name in ('run', 'damaged'):
-        (root / name / '1/vis_data').mkdir(parents=True)
+    (root / 'run/1/vis_data').mkdir(parents=True)
     log = '{"step": 1, "loss": 1.0}\n{"step": 1, "fid": 1.0}\n'
     (root / 'run/1/vis_data/scalars.json').write_text(log)
-    (root / 'damaged/1/vis_data/scalars.json').write_bytes(b'{"gr\xfc\xdfe": 1}')
-    (root / 'text').write_text('no weights')
-    (root / 'text.npz').write_text('no arrays')
-    (root / 'other.json').write_text('{"fid": 3}')
-    (root / 'latin.py').write_bytes(b"work_dir = 'gr\xfc\xdfe'\n")
-    (root / 'divides.py').write_text('num_scales = 1 / 0\n')
     return {path.name: path for path in root.iterdir()}
 
 
@@ -112,82 +107,18 @@ def test_a_cache_that_cannot_be(fail, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'command',
-    [
-        'tools/sample.py <tiny.py> <tiny.pth> --num-samples 200 --batch-size 200 --out full.npz',
-        'tools/sample.py <tiny.py> <tiny.pth> --num-samples 200 --batch-size 200 --out full.png',
-        'tools/model_converters/convert.py <tiny.pth> --config <tiny.py> --to openai --out full.pt',
-        'tools/model_converters/publish_model.py <tiny.pth> --config <tiny.py> full',
-        'tools/dataset_converters/imagenet.py <pictures> --workers 1 --out full',
-        'tools/dataset_converters/lsun.py <pictures> --workers 1 --out full.lmdb',
-        'tools/analysis_tools/plot_run.py <run> --out full.png',
-        'tools/train.py <leaf.py> --work-dir full',
-    ],
-)
-def test_a_disk_that_is_full(fail, command):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))  # of each file
-    try:
-        line = fail(command)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert command.split()[-1] in line
-
-
-@pytest.mark.parametrize(
-    ('command', 'file'),
-    [
-        ('tools/sample.py <tiny.py> <text> --num-samples 2 --out a.npz', 'text'),
-        ('tools/sample.py <text> <tiny.pth> --num-samples 2 --out a.npz', 'text'),
-        ('tools/train.py <latin.py>', 'latin.py'),
-        ('tools/analysis_tools/print_config.py <divides.py>', 'divides.py'),
-        ('tools/edit.py denoising <leaf.py> <leaf.pth> <text> --out a', 'text'),
-        (
-            'tools/model_converters/convert.py <text> --config <tiny.py> --to ours --out a.pth',
-            'text',
-        ),
-        ('tools/analysis_tools/plot_run.py <damaged>', 'damaged'),
-        ('mmagic_cm.evaluation.__main__ <images.npz> <text.npz> --extractor pixels', 'text.npz'),
-        ('tools/analysis_tools/plot_metrics.py <other.json>', 'other.json'),
-        ('tools/test.py <leaf.py> <text>', 'text'),
-        ('tools/dataset_converters/imagenet.py <text> --workers 1 --out a', 'text'),
-    ],
-)
-def test_a_file_of_another_kind(fail, command, file, files):
-    assert str(files[file]) in fail(command)
-
-
-@pytest.mark.parametrize(
-    ('options', 'what'),
+    ('options', 'named'),
     [
         ('optim_wrapper.optimizer.lr=fast', 'optim_wrapper'),
-        ('optim_wrapper.clip_grad.max_nrm=1', "'max_nrm'"),
-        ('randomness.sed=1', "'sed'"),
-        ('visualizer.vis_backend=1', "'vis_backend'"),
         ('model.denoiser.network.channel_mult.1=5', 'network.channel_mult.1'),
-        ('custom_hooks.9.rate=5', 'custom_hooks.9'),
-        ('train_dataloader.num_wokers=1', 'train_dataloader'),
-        ('log_level=LOUD', 'log_level'),
-        ('param_scheduler.type=LinearLR param_scheduler.start=1', 'param_scheduler'),
-        ('model.denoiser.network.channel_mult=a', 'ADMUNet'),
-        ('env_cfg.mp_cfg.mp_start_method=spoon', 'env_cfg'),
-    ],
-)
-def test_a_value_of_the_config_that_a_library_refuses(fail, options, what):
-    assert what in fail(f'tools/train.py <leaf.py> --cfg-options {options}')
-
-
-@pytest.mark.parametrize(
-    ('option', 'closest'),
-    [
+        ('model.denoiser.network.num_classes=-1', 'num_classes=-1'),
         ('default_hooks.checkpoint.max_keep_ckpt=2', 'max_keep_ckpts'),
         ('optim_wraper.optimizer.lr=1', 'optim_wrapper'),
-        ('modle.sigma=1', 'model'),
         ('model_wrapper_cfg.broadcast_bufers=1', 'broadcast_buffers'),
     ],
 )
-def test_mistyped_names_are_refused_at_the_start(fail, option, closest, tmp_path):
-    assert f'Did you mean {closest!r}?' in fail(f'tools/train.py <leaf.py> --cfg-options {option}')
+def test_what_a_config_is_told_is_refused_at_the_start(fail, options, named, tmp_path):
+    assert named in fail(f'tools/train.py <leaf.py> --cfg-options {options}')
     assert not [*tmp_path.rglob('*.pth')]
 
 

@@ -40,7 +40,7 @@ def equal(a: dict, b: dict) -> bool:
 
 
 def run_command(*command: str, **environment: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {'OMP_NUM_THREADS': '1'} | environment
+    environment = os.environ | environment
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
