@@ -55,7 +55,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
         InputError: No such file; a file that is no checkpoint, is cut short, or holds anything
             but tensors, numbers, text and MMEngine's log history; tensors larger than the file.
     """
-    if _is_address(path):
+    if str(path).startswith(('http://', 'https://')):
         return load_from_http(str(path), map_location)
     path = find_checkpoint(path)
     if path.is_dir():
@@ -79,16 +79,6 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
         if scheduler.is_file():
             checkpoint['meta'] = _read_model_config(unet, scheduler)
     return checkpoint
-
-
-def check_path(path: str | Path) -> None:
-    """Refuse a path at which there is nothing, before anything slow is done for it."""
-    if not _is_address(path):
-        find_checkpoint(path)
-
-
-def _is_address(path: str | Path) -> bool:
-    return str(path).startswith(('http://', 'https://'))
 
 
 def _weights_in(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from ..checkpoints import check_settings, fit_state_dict, read_checkpoint, select_weights
+from ..checkpoints import Checkpoint, check_settings, fit_state_dict
 from ..diffusion.guidance import drop_labels, guided
 from ..diffusion.noise import PerSampleNoise, derive_seed, seeded_globals
 from ..diffusion.samplers import DiffusionSampler, Noise
@@ -185,12 +185,15 @@ class ConsistencyModel(BaseModel):
         return super()._apply(fn, recurse)
 
     def load_weights(
-        self, path: str | Path, ema: str | float | None = 'auto', assign: bool = False
+        self,
+        checkpoint: str | Path | Checkpoint,
+        ema: str | float | None = 'auto',
+        assign: bool = False,
     ) -> None:
-        """Load a checkpoint file.
+        """Load a checkpoint.
 
         Args:
-            path: The file.
+            checkpoint: Whatever :class:`~mmagic_cm.checkpoints.Checkpoint` opens, or an opened one.
             ema: As :func:`~mmagic_cm.checkpoints.select_weights` has it.
             assign: Let the file's tensors, whatever their type, become the parameters, instead of
                 copying them into those that are there. They are mapped from the file: copy them.
@@ -198,11 +201,9 @@ class ConsistencyModel(BaseModel):
         Raises:
             InputError: The file cannot be read or does not fit; nothing is loaded then.
         """
-        weights = select_weights(read_checkpoint(path, mmap=True), ema)
-        try:
-            self.load_state_dict(weights, assign=assign)
-        except InputError as error:
-            raise InputError(f'{path}: {error}') from error
+        if not isinstance(checkpoint, Checkpoint):
+            checkpoint = Checkpoint(checkpoint)
+        self.load_state_dict(checkpoint.fit(self, ema), assign=assign)
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args) -> None:
         # MMEngine and MMagic load with strict=False: here every loader is made strict.
