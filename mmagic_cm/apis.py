@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from .checkpoints import RELEASED, Checkpoint, is_checkpoint, sampling_part
+from .checkpoints.layouts import without_weights
 from .checkpoints.released import configs_folder
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
@@ -159,7 +160,7 @@ def init_model(
 def _build(model: dict, checkpoint: Checkpoint, ema: str | float | None) -> ConsistencyModel:
     """A model whose float32 parameters are those of a file, mapped into memory."""
     # Not drawing weights that are replaced at once: seconds, and gigabytes, of a large network.
-    with torch.device('meta'):
+    with without_weights():
         built = MODELS.build(model)
     built.load_weights(checkpoint, ema, assign=True)
     if any(tensor.is_meta for tensor in (*built.parameters(), *built.buffers())):

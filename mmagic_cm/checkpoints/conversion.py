@@ -12,7 +12,7 @@ from ..registry import DIFFUSION_SAMPLERS, MODELS
 from .checkpoint import Checkpoint
 from .configs import sampling_config
 from .diffusers_pipeline import PipelineSettings, pipeline_settings
-from .layouts import NETWORK, network_weights
+from .layouts import NETWORK, network_weights, without_weights
 from .writing import write_diffusers, write_ours
 
 
@@ -88,7 +88,7 @@ def read_source(
     if config is None:
         weights, denoiser = checkpoint.weights(ema), None
     else:
-        with torch.device('meta'):
+        with without_weights():
             denoiser = MODELS.build(sampling_config(config).model.denoiser)
         weights = checkpoint.fit(nn.ModuleDict(dict(denoiser=denoiser)), ema)
     network = network_weights(weights)

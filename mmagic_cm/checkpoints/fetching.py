@@ -3,13 +3,13 @@
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ..errors import InputError
 from ..io.download import download
 from ..registry import MODELS
 from .checkpoint import Checkpoint
+from .layouts import without_weights
 from .released import ReleasedModel, released_model
 
 
@@ -34,7 +34,7 @@ def fetch(name: str) -> Path:
 
 def check_file(model: ReleasedModel, path: Path) -> None:
     """Refuse a file that is cut short or damaged, or that holds other weights than the model's."""
-    with torch.device('meta'):
+    with without_weights():
         denoiser = MODELS.build(model.config().model.denoiser)
     try:
         Checkpoint(path).fit(nn.ModuleDict(dict(denoiser=denoiser)))

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from mmengine.dist import barrier
-from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
@@ -227,8 +226,11 @@ def register_safe_loaders() -> None:
     """Make MMEngine read local and http checkpoints through :func:`read_checkpoint`.
 
     mmengine 0.10.7 cannot read its own checkpoints on torch >= 2.6, and unpickles what it
-    downloads. Idempotent; our command lines, ``init_model`` and ``TrainingInfoHook`` call it.
+    downloads. Idempotent; ``tools/train.py``, ``TrainingInfoHook`` and ``register_all_modules``
+    call it.
     """
+    from mmengine.runner import checkpoint as mmengine_checkpoint  # a second, for FSDP and others
+
     register_scheme = mmengine_checkpoint.CheckpointLoader.register_scheme
     register_scheme('', load_from_local, force=True)
     register_scheme(('http://', 'https://'), load_from_http, force=True)

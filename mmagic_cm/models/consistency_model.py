@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import get_rank
-from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
@@ -25,6 +24,7 @@ from ..registry import DIFFUSION_SAMPLERS, MODELS, resolve
 from .denoiser import KarrasDenoiser
 from .statistics import LossByNoiseLevel
 from .teacher import Teacher
+from .trainable import Trainable
 
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -47,7 +47,7 @@ class TrainingProgress:
 
 
 @MODELS.register_module()
-class ConsistencyModel(BaseModel):
+class ConsistencyModel(Trainable):
     """A denoiser with what trains it and what samples from it.
 
     Args:
@@ -157,11 +157,6 @@ class ConsistencyModel(BaseModel):
         """(C, H, W) of the images."""
         network = self.denoiser.network
         return network.in_channels, network.image_size, network.image_size
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.parameters()).device
 
     def init_weights(self) -> None:
         """Read teacher, perceptual network and ``init_from``; MMEngine calls it before it resumes.
