@@ -9,12 +9,6 @@ from pathlib import Path
 
 from mmagic_cm.cli import Parser
 from mmagic_cm.errors import run_cli
-from mmagic_cm.plotting.metrics import (
-    draw_against_evaluations,
-    draw_against_iterations,
-    read_result,
-)
-from mmagic_cm.plotting.runs import save_figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,6 +37,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw and save."""
     args = parse_args()
+    from mmagic_cm.plotting.metrics import (
+        draw_against_evaluations,
+        draw_against_iterations,
+        read_result,
+    )
+    from mmagic_cm.plotting.runs import save_figure
+
     if args.command == 'runs':
         figure = draw_against_iterations(args.work_dirs, args.metric)
         folder = args.work_dirs[0]
