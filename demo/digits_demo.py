@@ -8,17 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-from digits_gallery import draw_gallery
-
-from mmagic_cm.apis import generate, init_model, load_config
 from mmagic_cm.cli import Parser, add_config_options
-from mmagic_cm.datasets import merge_options
-from mmagic_cm.engine import Runner
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.io.images import make_grid, save_image, save_npz
-from mmagic_cm.io.locks import Lock
-from mmagic_cm.metrics import DigitsJudge
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/consistency_models/ect_1xb96-digits-8x8.py'
@@ -38,6 +29,8 @@ def parse_args() -> argparse.Namespace:
 
 def clear(work_dir: Path) -> None:
     """Remove what an earlier run left, whenever it was stopped; other folders are not touched."""
+    from mmagic_cm.io.locks import Lock
+
     if work_dir.exists() and any(work_dir.iterdir()):
         if not any((work_dir / name).is_file() for name in (MARK, 'last_checkpoint')):
             raise InputError(f'{work_dir} holds other files: name an empty folder.')
@@ -49,6 +42,10 @@ def clear(work_dir: Path) -> None:
 
 def train(work_dir: Path, options: dict) -> tuple[Path, dict]:
     """Train the config; the path of the checkpoint, and what was done."""
+    from mmagic_cm.apis import load_config
+    from mmagic_cm.datasets import merge_options
+    from mmagic_cm.engine import Runner
+
     cfg = load_config(CONFIG)
     merge_options(cfg, options)
     cfg.work_dir = str(work_dir)
@@ -84,6 +81,13 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     """Train, draw, judge, and draw once more through MMagic."""
     args = parse_args()
+    import numpy as np
+    from digits_gallery import draw_gallery
+
+    from mmagic_cm.apis import generate, init_model
+    from mmagic_cm.io.images import make_grid, save_image, save_npz
+    from mmagic_cm.metrics import DigitsJudge
+
     clear(args.work_dir)
     print(f'Training {CONFIG.name} on 1,400 handwritten digits; all goes to {args.work_dir}.')
     checkpoint, training = train(args.work_dir, args.cfg_options)

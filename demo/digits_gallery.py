@@ -4,18 +4,16 @@ python demo/digits_gallery.py CONFIG CKPT DIR
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from PIL import Image
-
-from mmagic_cm.apis import init_model
 from mmagic_cm.cli import Parser
-from mmagic_cm.datasets.digits import load_split
-from mmagic_cm.editing import Edited, edit_pictures
 from mmagic_cm.errors import run_cli
-from mmagic_cm.io.images import make_grid, save_image, to_uint8, to_unit_range
-from mmagic_cm.models import ConsistencyModel
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mmagic_cm.editing import Edited
+    from mmagic_cm.models import ConsistencyModel
 
 NOISE_LEVEL = 0.5
 # Where digits of 8 x 8 pixels take shape; with repeats, so that old and new strokes meet.
@@ -24,7 +22,7 @@ SETTINGS = dict(sigmas=LEVELS, num_resamples=4, num_candidates=3)
 CELL = 40
 
 
-def draw_gallery(model: ConsistencyModel, folder: str | Path, num_digits: int = 10) -> list[Path]:
+def draw_gallery(model: 'ConsistencyModel', folder: str | Path, num_digits: int = 10) -> list[Path]:
     """Edit real digits that no training has seen.
 
     Args:
@@ -36,6 +34,13 @@ def draw_gallery(model: ConsistencyModel, folder: str | Path, num_digits: int = 
     Returns:
         The files: inpainting, super-resolution, denoising, walk.
     """
+    import numpy as np
+    import torch
+
+    from mmagic_cm.datasets.digits import load_split
+    from mmagic_cm.editing import Edited, edit_pictures
+    from mmagic_cm.io.images import save_image, to_uint8, to_unit_range
+
     digits, labels = load_split('test')
     one_of_each = np.unique(labels, return_index=True)[1][:num_digits]
     digits, labels = digits[one_of_each], labels[one_of_each]
@@ -68,8 +73,12 @@ def draw_gallery(model: ConsistencyModel, folder: str | Path, num_digits: int = 
     return [save_image(grid, Path(folder) / f'editing_{name}.png') for name, grid in grids.items()]
 
 
-def _grid(rows: list[Edited], middle: bool = False) -> Image.Image:
+def _grid(rows: list['Edited'], middle: bool = False) -> 'Image.Image':
     """A line for each; ``middle`` puts the candidates between the pictures they come from."""
+    import numpy as np
+
+    from mmagic_cm.io.images import make_grid
+
     lines = [
         [row.shown['first'], *row.candidates, row.shown['last']]
         if middle
@@ -86,6 +95,8 @@ def main() -> None:
     parser.add_argument('checkpoint', help='file of weights')
     parser.add_argument('folder', type=Path, help='where the pictures go')
     args = parser.parse_args()
+    from mmagic_cm.apis import init_model
+
     print(*draw_gallery(init_model(args.config, args.checkpoint), args.folder), sep='\n')
 
 

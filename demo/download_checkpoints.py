@@ -5,20 +5,17 @@ Without a name it lists them. A download that was cut off goes on where it stopp
 
 import argparse
 
-from mmagic_cm.checkpoints.fetching import fetch
-from mmagic_cm.checkpoints.released import CACHE_VARIABLE, RELEASED, released_model
 from mmagic_cm.cli import Parser
 from mmagic_cm.errors import run_cli
-from mmagic_cm.metrics import InceptionFeatures
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = Parser(
         description='Download the weights that the paper released (1.2 GB each for ImageNet, '
-        f'2.1 GB for LSUN) into the folder {CACHE_VARIABLE}, or else into that of torch.hub'
+        '2.1 GB for LSUN) into the folder MMAGIC_CM_CACHE, or else into that of torch.hub'
     )
-    parser.add_argument('names', nargs='*', metavar='NAME', help=', '.join(RELEASED))
+    parser.add_argument('names', nargs='*', metavar='NAME', help='of models; default: list them')
     parser.add_argument('--all', action='store_true', help='all twelve')
     parser.add_argument(
         '--inception', action='store_true', help='the Inception network that FID needs (91 MB)'
@@ -29,12 +26,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Download and check, or list."""
     args = parse_args()
+    from mmagic_cm.checkpoints.fetching import fetch
+    from mmagic_cm.checkpoints.released import RELEASED, released_model
+
     names = list(RELEASED) if args.all else args.names
     for name in names:
         released_model(name)  # A wrong name is told before anything is downloaded.
     for name in names:
         print(f'{fetch(name)} is there, and is what it should be')
     if args.inception:
+        from mmagic_cm.metrics import InceptionFeatures
+
         extractor = InceptionFeatures()
         extractor.fetch()
         print(f'{extractor.path} is there, and is what it should be')

@@ -9,23 +9,18 @@ demo/download_checkpoints.py has downloaded.
 
 from argparse import Namespace
 
-import torch
-from mmengine import DictAction
-
-from mmagic_cm.cli import Parser
+from mmagic_cm.cli import Parser, Settings
 from mmagic_cm.errors import InputError, closest, run_cli
-from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic, settings
 
 
 def parse_args() -> Namespace:
     """Upstream's flags; its ``print_*`` ones ask for no model."""
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('--model-name', default='consistency_models')
-    ours = ', '.join(f'{number} = {entry["Name"]}' for number, entry in enumerate(settings()))
     parser.add_argument(
         '--model-setting',
         type=lambda text: int(text) if text.isdigit() else text,
-        help=f"index in MMagic's metafile of the model; of consistency_models, also a name: {ours}",
+        help='index in the metafile of the model; of consistency_models, also a name in it',
     )
     parser.add_argument('--config-name', help="name in MMagic's metafile of the model")
     parser.add_argument('--model-config', help='config file or its name')
@@ -41,15 +36,11 @@ def parse_args() -> Namespace:
         default='work_dirs/mmagic_inference_demo.png',
         help='file name of the picture (default: %(default)s)',
     )
-    parser.add_argument(
-        '--device',
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='(default here: %(default)s)',
-    )
+    parser.add_argument('--device', help='default: a GPU where there is one')
     parser.add_argument(
         '--extra-parameters',
         nargs='+',
-        action=DictAction,
+        action=Settings,
         metavar='KEY=VALUE',
         help='num_batches=4 sampler=multistep ts=0,22,39 num_scales=40 seed=0 task=inpainting',
     )
@@ -65,6 +56,10 @@ def main() -> None:
     args = parse_args()
     if args.label and len(args.label) == 1:
         args.label = args.label[0]
+    from mmagic_cm.apis import choose_device
+    from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic
+
+    args.device = str(choose_device(args.device))
     register_into_mmagic()
     from mmagic.apis import MMagicInferencer
 

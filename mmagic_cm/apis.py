@@ -8,14 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from .checkpoints import (
-    RELEASED,
-    check_path,
-    read_config_inside,
-    register_safe_loaders,
-    sampling_part,
-)
-from .checkpoints.configs import is_checkpoint
+from .checkpoints import RELEASED, Checkpoint, is_checkpoint, sampling_part
+from .checkpoints.layouts import without_weights
 from .checkpoints.released import configs_folder
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
@@ -36,12 +30,11 @@ def load_config(path: str | Path) -> Config:
     Raises:
         InputError: There is none, or it cannot be read. Names the closest one.
     """
-    path = Path(path)
-    if not (path.is_file() or path.is_dir()):
-        name = str(path).removeprefix('mmagic_cm::')
-        if name in RELEASED:
-            return RELEASED[name].config()
-        name = name.removeprefix('consistency_models/').removesuffix('.py')
+    path = Path(str(path).removeprefix('mmagic_cm::'))
+    if is_checkpoint(path):
+        return Checkpoint(path, 'meta').sampling_config()
+    if not path.is_file():
+        name = str(path).removeprefix('consistency_models/').removesuffix('.py')
         installed = {found.stem: found for found in configs_folder().glob('[!_]*/*.py')}
         if name not in installed:
             folder = next((p for p in path.parents if p.is_dir()), Path())
@@ -50,8 +43,6 @@ def load_config(path: str | Path) -> Config:
                 known += [*RELEASED, *installed]
             raise InputError(f'There is no config file {path}.{closest(str(path), known)}')
         path = installed[name]
-    if is_checkpoint(path):
-        return read_config_inside(path)
     if path.suffix != '.py':
         # MMEngine's readers of YAML and JSON run what these name.
         raise InputError(f'{path} is no config file: only Python files (.py) are read.')
@@ -78,12 +69,12 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     return device
 
 
-def _check_parameterization(checkpoint: str | Path, model: dict) -> None:
+def _check_parameterization(checkpoint: Checkpoint, model: dict) -> None:
     """Refuse a released file under the scalings that it was not trained with.
 
     Nothing in the file tells EDM weights and consistency weights apart; its name does.
     """
-    released = RELEASED.get(Path(checkpoint).name.removesuffix('.pt'))
+    released = checkpoint.released
     given = model.get('denoiser', {}).get('parameterization', 'consistency')
     if released is not None and isinstance(given, str) and given != released.parameterization:
         raise InputError(
@@ -107,8 +98,8 @@ def init_model(
             dict with the key ``model``.
         checkpoint: A file or folder of weights in any layout, see
             :func:`~mmagic_cm.checkpoints.read_checkpoint`; 'auto' for the config's own
-            (``load_from``), which is the default where the config is a checkpoint or a folder;
-            None for fresh weights, which draw nothing but smooth noise.
+            (``load_from``). None: the config itself, where it is a checkpoint, a folder or a
+            released name; else fresh weights, which draw nothing but smooth noise.
         device: Default: a GPU where there is one, else the CPU.
         precision: 'fp32', 'bf16' or 'fp16' (GPU): what the network computes in, and keeps its
             weights in. Noise levels, scalings and embeddings stay in fp32.
@@ -124,15 +115,16 @@ def init_model(
         InputError: An unknown name, a file that is missing or does not fit.
 
     Example:
-        >>> model = init_model('cd_imagenet64_lpips', 'auto')  # demo/download_checkpoints.py
+        >>> model = init_model('cd_imagenet64_lpips')  # demo/download_checkpoints.py
         >>> model = init_model('work_dirs/demo/iter_600.pth')
     """
-    register_safe_loaders()
     device = choose_device(device)
     if isinstance(config, str | Path):
-        if checkpoint is None and is_checkpoint(config):
-            checkpoint = 'auto'
-        config = load_config(config)
+        if checkpoint in (None, 'auto') and is_checkpoint(config):
+            checkpoint = Checkpoint(config)
+            config = checkpoint.sampling_config()
+        else:
+            config = load_config(config)
     if 'model' not in config:
         raise InputError("The config has no 'model'.")
     if precision not in PRECISIONS:
@@ -145,9 +137,11 @@ def init_model(
         checkpoint = config.get('load_from')
         if checkpoint is None:
             raise InputError('The config names no checkpoint of its own (load_from): give a file.')
+    if isinstance(checkpoint, str | Path):
+        checkpoint = Checkpoint(checkpoint)
     if checkpoint is not None:
-        check_path(checkpoint)
         _check_parameterization(checkpoint, config['model'])
+        checkpoint.weights(ema)  # what cannot be read is said before anything slow is done
     model = sampling_part(config['model'])
     model = MODELS.build(model) if checkpoint is None else _build(model, checkpoint, ema)
     model.precision = precision
@@ -163,10 +157,10 @@ def init_model(
     return model
 
 
-def _build(model: dict, checkpoint: str | Path, ema: str | float | None) -> ConsistencyModel:
+def _build(model: dict, checkpoint: Checkpoint, ema: str | float | None) -> ConsistencyModel:
     """A model whose float32 parameters are those of a file, mapped into memory."""
     # Not drawing weights that are replaced at once: seconds, and gigabytes, of a large network.
-    with torch.device('meta'):
+    with without_weights():
         built = MODELS.build(model)
     built.load_weights(checkpoint, ema, assign=True)
     if any(tensor.is_meta for tensor in (*built.parameters(), *built.buffers())):

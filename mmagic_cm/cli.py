@@ -1,17 +1,14 @@
-"""What our command lines share."""
+"""What our command lines share; torch and MMEngine are imported once something is to be done."""
 
 import argparse
 import datetime
 import os
 from typing import Any
 
-import torch
-from mmengine.config import DictAction
-from mmengine.dist import init_dist, is_distributed
-
 from .errors import InputError
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+PRECISIONS = ('fp32', 'bf16', 'fp16')
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,7 +47,12 @@ def join_processes(launcher: str) -> None:
     Raises:
         InputError: The launcher did not start this process, or needs GPUs.
     """
-    if launcher == 'none' or is_distributed():
+    if launcher == 'none':
+        return
+    import torch
+    from mmengine.dist import init_dist, is_distributed
+
+    if is_distributed():
         return
     check_launcher(launcher)
     if launcher != 'pytorch':
@@ -88,6 +90,11 @@ def add_ema_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--precision fp32|bf16|fp16``."""
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
+
+
 def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:
     """Let ``--cfg-options`` override settings of the config; the help gives an example."""
     parser.add_argument(
@@ -104,6 +111,24 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--launcher``, and the ``--local-rank`` that some launchers hand to each process."""
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+
+
+def add_conversion_arguments(parser: argparse.ArgumentParser, size: int) -> None:
+    """What all converters of data sets take."""
+    parser.add_argument('--out', help='a folder, or NAME.lmdb, to write to')
+    parser.add_argument('--size', type=int, default=size, help=f'side in pixels; default {size}')
+    parser.add_argument(
+        '--format',
+        choices=('png', 'webp', 'jpg'),
+        default='png',
+        help='png and webp lose nothing; default png',
+    )
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='processes; default: one a core'
+    )
+    parser.add_argument(
+        '--strict', action='store_true', help='refuse a source with another count than the real one'
+    )
 
 
 def parse_integers(text: str) -> tuple[int, ...]:
@@ -134,7 +159,7 @@ def parse_share(text: str) -> float:
     return share
 
 
-class Settings(DictAction):
+class Settings(argparse.Action):
     """The action of ``--cfg-options KEY=VALUE ...``: MMEngine's, with a sentence for the rest."""
 
     takes = 'KEY=VALUE'
@@ -144,7 +169,10 @@ class Settings(DictAction):
         wrong = [text for text in values if '=' not in text]
         if wrong:
             parser.error(f'{option_string} takes {self.takes}, not {wrong[0]}')
-        super().__call__(parser, namespace, values, option_string)
+        from mmengine.config import DictAction
+
+        action = DictAction(self.option_strings, self.dest, nargs='+')
+        action(parser, namespace, values, option_string)
 
 
 class NameAndSettings(Settings):

@@ -87,12 +87,15 @@ def _parameter_names(target: Callable) -> set[str]:
     return set()
 
 
-def _child(name: str, parent: MMEngineRegistry, *locations: str) -> Registry:
+def _child(
+    name: str, parent: MMEngineRegistry, *locations: str, build_func: Callable | None = None
+) -> Registry:
     locations = [f'mmagic_cm.{location}' for location in locations]
-    return Registry(name, parent=parent, scope='mmagic_cm', locations=locations)
+    return Registry(name, build_func, parent, 'mmagic_cm', locations)
 
 
-MODELS = _child('model', root.MODELS, 'networks', 'objectives', 'models')
+# MMEngine's own way of building models imports all that training needs: a second.
+MODELS = _child('model', root.MODELS, 'networks', 'objectives', 'models', build_func=build_from_cfg)
 DATASETS = _child('dataset', root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')

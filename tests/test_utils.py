@@ -14,8 +14,10 @@ def run(code: str) -> str:
     ).stdout
 
 
-def test_import_enters_the_package_into_the_hub_and_loads_little():
-    code = """
+@pytest.mark.parametrize('first', ['mmagic_cm', 'mmengine'])
+def test_import_enters_the_package_into_the_hub_and_loads_little(first):
+    code = f'import {first}'
+    code += """
 import sys
 import mmagic_cm
 from mmengine.config.utils import MODULE2PACKAGE

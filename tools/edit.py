@@ -4,14 +4,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from mmagic_cm.apis import init_model, load_config
-from mmagic_cm.cli import Parser, add_config_options, add_ema_argument
-from mmagic_cm.datasets.settings import merge_options
-from mmagic_cm.editing import TASKS, edit_pictures
+from mmagic_cm.cli import Parser, add_config_options, add_ema_argument, add_precision_argument
 from mmagic_cm.errors import InputError, closest, run_cli
-from mmagic_cm.io.images import decode_image, save_image
-from mmagic_cm.models.consistency_model import PRECISIONS
-from mmagic_cm.models.teacher import Teacher
 
 
 def parse_levels(text: str) -> tuple[float, ...]:
@@ -27,7 +21,11 @@ def parse_levels(text: str) -> tuple[float, ...]:
 def parse_args() -> argparse.Namespace:
     """The command line, with OpenMMLab's habits."""
     parser = Parser(description='Edit pictures with a consistency model')
-    parser.add_argument('task', metavar='TASK', help=', '.join(TASKS))
+    parser.add_argument(
+        'task',
+        metavar='TASK',
+        help='inpainting, colorization, super-resolution, stroke, denoising or interpolation',
+    )
     parser.add_argument('config', help='config file, or the name of a released model')
     parser.add_argument('checkpoint', help="file of weights, or 'auto': the config's own")
     parser.add_argument(
@@ -73,7 +71,7 @@ def parse_args() -> argparse.Namespace:
         '--teacher', metavar='CKPT', help='of an interpolation: an EDM model of the same network'
     )
     parser.add_argument('--guidance-scale', type=float, help="default: the config's")
-    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
+    add_precision_argument(parser)
     add_ema_argument(parser)
     parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
     parser.add_argument('--device', help='default: a GPU where there is one')
@@ -96,6 +94,12 @@ def names_of(paths: list[str]) -> list[str]:
 def main() -> None:
     """Edit, and write everything."""
     args = parse_args()
+    from mmagic_cm.apis import init_model, load_config
+    from mmagic_cm.datasets.settings import merge_options
+    from mmagic_cm.editing import TASKS, edit_pictures
+    from mmagic_cm.io.images import decode_image, save_image
+    from mmagic_cm.models.teacher import Teacher
+
     if args.task not in TASKS:
         raise InputError(f'Unknown task {args.task!r}.{closest(args.task, TASKS)}')
     names = ['walk'] if args.task == 'interpolation' else names_of(args.images)

@@ -2,21 +2,17 @@
 
 import argparse
 
-from mmagic_cm.apis import init_model, load_config
 from mmagic_cm.cli import (
     NameAndSettings,
     Parser,
     add_config_options,
     add_ema_argument,
     add_launcher_arguments,
+    add_precision_argument,
     join_processes,
     parse_integers,
 )
-from mmagic_cm.datasets.settings import merge_options
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.models.consistency_model import PRECISIONS
-from mmagic_cm.sampling.choice import choose_sampler
-from mmagic_cm.sampling.sets import write_samples
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,7 +56,7 @@ def parse_args() -> argparse.Namespace:
         '--num-scales', type=int, help="what --ts and --timesteps count; default: the config's"
     )
     parser.add_argument('--guidance-scale', type=float, help="default: the config's")
-    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
+    add_precision_argument(parser)
     add_ema_argument(parser)
     parser.add_argument('--seed', type=int, default=0, help='of the set of images')
     parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
@@ -74,6 +70,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw."""
     args = parse_args()
+    from mmagic_cm.apis import init_model, load_config
+    from mmagic_cm.datasets.settings import merge_options
+    from mmagic_cm.sampling.choice import choose_sampler
+    from mmagic_cm.sampling.sets import write_samples
+
     if args.columns is not None and args.columns < 1:
         raise InputError(f'--columns must be at least 1, not {args.columns}.')
     config = load_config(args.config)

@@ -3,21 +3,15 @@
 import argparse
 from pathlib import Path
 
-from mmengine.dist import is_main_process
-
-from mmagic_cm.apis import load_config
 from mmagic_cm.cli import (
     NameAndSettings,
     Parser,
     add_config_options,
     add_ema_argument,
     add_launcher_arguments,
+    add_precision_argument,
 )
 from mmagic_cm.errors import run_cli
-from mmagic_cm.evaluation.report import format_about, format_table, write_report
-from mmagic_cm.evaluation.runs import caveats, describe_judging, judging_runner, published
-from mmagic_cm.models.consistency_model import PRECISIONS
-from mmagic_cm.sampling.choice import choose_sampler
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +33,7 @@ def parse_args() -> argparse.Namespace:
         help="default: the config's; or such as: heun num_steps=18",
     )
     parser.add_argument('--seed', type=int, default=0, help='of the set of images')
-    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
+    add_precision_argument(parser)
     add_config_options(parser, 'test_dataloader.batch_size=100')
     add_launcher_arguments(parser)
     return parser.parse_args()
@@ -48,6 +42,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw, judge, and print the figures."""
     args = parse_args()
+    from mmengine.dist import is_main_process
+
+    from mmagic_cm.apis import load_config
+    from mmagic_cm.evaluation.report import format_about, format_table, write_report
+    from mmagic_cm.evaluation.runs import caveats, describe_judging, judging_runner, published
+    from mmagic_cm.sampling.choice import choose_sampler
+
     config = load_config(args.config)
     runner = judging_runner(
         config,

@@ -3,13 +3,8 @@
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
-
-from mmagic_cm.apis import load_config
-from mmagic_cm.checkpoints import register_safe_loaders
 from mmagic_cm.cli import (
     LAUNCHERS,
     Parser,
@@ -17,9 +12,10 @@ from mmagic_cm.cli import (
     check_launcher,
     join_processes,
 )
-from mmagic_cm.datasets import fill_num_classes, merge_options
-from mmagic_cm.engine import Runner
 from mmagic_cm.errors import InputError, doing, run_cli
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
 # Optimizer wrappers that --amp replaces: their settings mean the same.
@@ -63,8 +59,11 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def prepare_config(args: argparse.Namespace) -> Config:
+def prepare_config(args: argparse.Namespace) -> 'Config':
     """The config with what the command line changes."""
+    from mmagic_cm.apis import load_config
+    from mmagic_cm.datasets import merge_options
+
     cfg = load_config(args.config)
     merge_options(cfg, args.cfg_options)
     if 'train_cfg' not in cfg:
@@ -91,7 +90,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def use_mixed_precision(cfg: Config, precision: str) -> None:
+def use_mixed_precision(cfg: 'Config', precision: str) -> None:
     """What --amp does."""
     settings = dict(cfg.optim_wrapper)
     if settings.get('type', 'OptimWrapper') not in WRAPPERS:
@@ -102,7 +101,7 @@ def use_mixed_precision(cfg: Config, precision: str) -> None:
     cfg.optim_wrapper = {**settings, **wrapper}
 
 
-def scale_learning_rate(cfg: Config) -> None:
+def scale_learning_rate(cfg: 'Config') -> None:
     """What --auto-scale-lr does."""
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise InputError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config.')
@@ -113,6 +112,8 @@ def scale_learning_rate(cfg: Config) -> None:
 
 def latest_checkpoint(work_dir: str) -> str | None:
     """The checkpoint with which a run goes on, also where the folder has been moved."""
+    from mmengine.runner import find_latest_checkpoint
+
     with doing(f'reading {work_dir}/last_checkpoint'):
         checkpoint = find_latest_checkpoint(work_dir)
     if checkpoint is not None and not Path(checkpoint).is_file():
@@ -121,8 +122,10 @@ def latest_checkpoint(work_dir: str) -> str | None:
     return checkpoint
 
 
-def prepare_processes(cfg: Config) -> None:
+def prepare_processes(cfg: 'Config') -> None:
     """Join the processes of a launcher without GPUs, which MMEngine asks for; it does the rest."""
+    import torch
+
     check_launcher(cfg.launcher)
     if cfg.launcher == 'none' or torch.cuda.is_available():
         return
@@ -132,7 +135,12 @@ def prepare_processes(cfg: Config) -> None:
 
 def main() -> None:
     """Train."""
-    cfg = prepare_config(parse_args())
+    args = parse_args()
+    from mmagic_cm.checkpoints import register_safe_loaders
+    from mmagic_cm.datasets import fill_num_classes
+    from mmagic_cm.engine import Runner
+
+    cfg = prepare_config(args)
     register_safe_loaders()
     prepare_processes(cfg)
     fill_num_classes(cfg)

@@ -9,19 +9,12 @@ from mmengine.config import Config
 
 from ..errors import InputError
 from ..registry import DIFFUSION_SAMPLERS, MODELS, PARAMETERIZATIONS
-from .reading import read_checkpoint
 
-SUFFIXES = ('.pth', '.pt', '.safetensors')
 # What only training needs, or only makes sense on the machine where it ran.
 _TRAINING_ONLY = ('objective', 'teacher', 'init_from', 'label_dropout')
 # Above all numbers of classes, levels and channels; more take memory in a sampler or network.
 MAX_NUMBER = 10**6
 _CONSTANTS = {'inf': float('inf'), 'nan': float('nan')}
-
-
-def is_checkpoint(path: str | Path) -> bool:
-    """Whether a path is a checkpoint's, as far as its name says, or that of a folder of one."""
-    return Path(path).suffix in SUFFIXES or Path(path).is_dir()
 
 
 def config_inside(checkpoint: Mapping, path: str | Path) -> Config | None:
@@ -47,21 +40,6 @@ def config_inside(checkpoint: Mapping, path: str | Path) -> Config | None:
         raise InputError(f'The config inside {path} cannot be read: {reason}') from error
     if isinstance(cfg.get('model'), Mapping):
         _check_numbers(sampling_part(cfg['model']), checkpoint, path)
-    return cfg
-
-
-def read_config_inside(path: str | Path) -> Config:
-    """The config for sampling from a checkpoint, whose ``load_from`` names it.
-
-    Raises:
-        InputError: The file cannot be read, or holds none.
-    """
-    cfg = config_inside(read_checkpoint(path, map_location='meta'), path)
-    if cfg is None:
-        raise InputError(f'{path} holds no config: give a config file or a released name.')
-    cfg = sampling_config(cfg)
-    refuse_foreign_names(cfg, path)
-    cfg.load_from = str(path)
     return cfg
 
 

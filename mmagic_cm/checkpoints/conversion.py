@@ -1,6 +1,5 @@
 """Take in any checkpoint whole, for it to be written in another layout."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +9,10 @@ from torch import nn
 
 from ..errors import InputError
 from ..registry import DIFFUSION_SAMPLERS, MODELS
-from .configs import config_inside, refuse_foreign_names, sampling_config
+from .checkpoint import Checkpoint
+from .configs import sampling_config
 from .diffusers_pipeline import PipelineSettings, pipeline_settings
-from .layouts import NETWORK, check_settings, fit_state_dict, network_weights, select_weights
-from .reading import read_checkpoint
-from .released import RELEASED
+from .layouts import NETWORK, network_weights, without_weights
 from .writing import write_diffusers, write_ours
 
 
@@ -83,33 +81,21 @@ def read_source(
     Raises:
         InputError: It cannot be read, or is of another model than the config says.
     """
-    checkpoint = read_checkpoint(path)
-    weights = select_weights(checkpoint, ema)
-    emas = checkpoint.get('emas') or {}
-    meta = checkpoint.get('meta')
-    meta = meta if isinstance(meta, Mapping) else {}
-    if ema == 'auto':
-        ema = max(map(float, emas)) if emas else meta.get('ema')
+    checkpoint = Checkpoint(path)
+    if config is None and checkpoint.config is not None:
+        checkpoint.sampling_config()  # refuses what must not be built
+        config = checkpoint.config
     if config is None:
-        config = config_inside(checkpoint, path)
-        if config is not None:
-            refuse_foreign_names(sampling_config(config), path)
-    released = RELEASED.get(Path(path).name.removesuffix('.pt'))
-    if config is None and released is not None:
-        config = released.config()
-    denoiser = None
-    if config is not None:
-        with torch.device('meta'):
+        weights, denoiser = checkpoint.weights(ema), None
+    else:
+        with without_weights():
             denoiser = MODELS.build(sampling_config(config).model.denoiser)
-        expected = {f'denoiser.{name}': shape for name, shape in denoiser.state_dict().items()}
-        try:
-            fit_state_dict(weights, expected)
-            check_settings(weights._metadata.get('', {}), denoiser.network)
-        except InputError as error:
-            raise InputError(f'{path}: {error}') from error
+        weights = checkpoint.fit(nn.ModuleDict(dict(denoiser=denoiser)), ema)
     network = network_weights(weights)
     if not network:
         raise InputError(f'{path} holds no weights with names that are known ({NETWORK}...).')
-    iteration = meta.get('iter')
+    if ema == 'auto':
+        ema = max(checkpoint.emas, default=checkpoint.meta.get('ema'))
+    iteration = checkpoint.meta.get('iter')
     iteration = iteration if isinstance(iteration, int) else None
     return Source(Path(path), network, config, denoiser, ema, iteration)

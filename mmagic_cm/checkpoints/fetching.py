@@ -3,13 +3,13 @@
 from functools import partial
 from pathlib import Path
 
-import torch
+from torch import nn
 
 from ..errors import InputError
 from ..io.download import download
 from ..registry import MODELS
-from .layouts import fit_state_dict, select_weights
-from .reading import read_checkpoint
+from .checkpoint import Checkpoint
+from .layouts import without_weights
 from .released import ReleasedModel, released_model
 
 
@@ -34,11 +34,9 @@ def fetch(name: str) -> Path:
 
 def check_file(model: ReleasedModel, path: Path) -> None:
     """Refuse a file that is cut short or damaged, or that holds other weights than the model's."""
-    with torch.device('meta'):
+    with without_weights():
         denoiser = MODELS.build(model.config().model.denoiser)
-    expected = {f'denoiser.{name}': tensor for name, tensor in denoiser.state_dict().items()}
     try:
-        # Not 'meta', which compares no checksums.
-        fit_state_dict(select_weights(read_checkpoint(path, mmap=True)), expected)
+        Checkpoint(path).fit(nn.ModuleDict(dict(denoiser=denoiser)))
     except InputError as error:
         raise InputError(f'{path} is not {model.url}: {error} Fetch it again.') from error

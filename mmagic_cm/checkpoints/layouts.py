@@ -1,10 +1,13 @@
 """What the keys of a checkpoint mean, and whether they fit a model."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from .diffusers_layout import check_unet_config, from_diffusers, is_diffusers
@@ -99,6 +102,25 @@ def fit_state_dict(
         shown = '; '.join(problems[:3])
         more = f'; and {len(problems) - 3} more' if len(problems) > 3 else ''
         raise InputError(f'The checkpoint does not fit this model: {shown}{more}.')
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves tensors as they are where layers would draw their first weights."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
+        if getattr(func, '__module__', None) == 'torch.nn.init':
+            return kwargs['tensor']
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Build models by their shapes alone, on the meta device.
+
+    Nor are weights drawn there, for which torch imports its compiler: a second.
+    """
+    with torch.device('meta'), _NoDraws():
+        yield
 
 
 def check_settings(metadata: Mapping, network: nn.Module) -> None:

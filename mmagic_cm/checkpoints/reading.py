@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from mmengine.dist import barrier
-from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
@@ -55,7 +54,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
         InputError: No such file; a file that is no checkpoint, is cut short, or holds anything
             but tensors, numbers, text and MMEngine's log history; tensors larger than the file.
     """
-    if _is_address(path):
+    if str(path).startswith(('http://', 'https://')):
         return load_from_http(str(path), map_location)
     path = find_checkpoint(path)
     if path.is_dir():
@@ -79,16 +78,6 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
         if scheduler.is_file():
             checkpoint['meta'] = _read_model_config(unet, scheduler)
     return checkpoint
-
-
-def check_path(path: str | Path) -> None:
-    """Refuse a path at which there is nothing, before anything slow is done for it."""
-    if not _is_address(path):
-        find_checkpoint(path)
-
-
-def _is_address(path: str | Path) -> bool:
-    return str(path).startswith(('http://', 'https://'))
 
 
 def _weights_in(folder: Path) -> Path:
@@ -237,8 +226,11 @@ def register_safe_loaders() -> None:
     """Make MMEngine read local and http checkpoints through :func:`read_checkpoint`.
 
     mmengine 0.10.7 cannot read its own checkpoints on torch >= 2.6, and unpickles what it
-    downloads. Idempotent; our command lines, ``init_model`` and ``TrainingInfoHook`` call it.
+    downloads. Idempotent; ``tools/train.py``, ``TrainingInfoHook`` and ``register_all_modules``
+    call it.
     """
+    from mmengine.runner import checkpoint as mmengine_checkpoint  # a second, for FSDP and others
+
     register_scheme = mmengine_checkpoint.CheckpointLoader.register_scheme
     register_scheme('', load_from_local, force=True)
     register_scheme(('http://', 'https://'), load_from_http, force=True)

@@ -96,6 +96,11 @@ def released_model(name: str) -> ReleasedModel:
     return RELEASED[name]
 
 
+def find_released(path: str | Path) -> ReleasedModel | None:
+    """The released model that a name or a file of that name means, if any."""
+    return RELEASED.get(Path(path).name.removesuffix('.pt'))
+
+
 def find_checkpoint(path: str | Path) -> Path:
     """The file or folder that a path means: itself, or the cached file of a released name.
 

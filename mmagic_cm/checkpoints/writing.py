@@ -22,7 +22,6 @@ from .diffusers_pipeline import SCHEDULER
 from .layouts import NETWORK
 from .reading import DIFFUSERS_WEIGHTS, META_KEY
 
-FORMATS = {'safetensors': '.safetensors', 'pth': '.pth'}
 # The one whose files ours are compared with; later ones read them, too.
 _DIFFUSERS_VERSION = '0.24.0'
 
@@ -54,7 +53,7 @@ def write_ours(
     lines = (f'{key} = {pformat(value, sort_dicts=False)}' for key, value in cfg.to_dict().items())
     meta = dict(cfg='\n'.join(lines), **meta)
     with in_place_of(path) as fresh:
-        if Path(path).suffix == FORMATS['safetensors']:
+        if Path(path).suffix == '.safetensors':
             _save_safetensors(state_dict, fresh, **{META_KEY: json.dumps(meta)})
         else:
             _save_pickle(dict(state_dict=state_dict, meta=meta), fresh)

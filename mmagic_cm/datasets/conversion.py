@@ -295,21 +295,6 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def add_arguments(parser: argparse.ArgumentParser, size: int) -> None:
-    """What all converters take."""
-    parser.add_argument('--out', help='a folder, or NAME.lmdb, to write to')
-    parser.add_argument('--size', type=int, default=size, help=f'side in pixels; default {size}')
-    parser.add_argument(
-        '--format', choices=FORMATS, default='png', help='png and webp lose nothing; default png'
-    )
-    parser.add_argument(
-        '--workers', type=int, default=os.cpu_count(), help='processes; default: one a core'
-    )
-    parser.add_argument(
-        '--strict', action='store_true', help='refuse a source with another count than the real one'
-    )
-
-
 def check_counts(
     source: Source,
     num_images: int,

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..apis import init_model, load_config
-from ..checkpoints import RELEASED
+from ..checkpoints import find_released
 from ..cli import join_processes
 from ..datasets.settings import merge_options
 from ..engine.hooks.curriculum import unwrapped
@@ -158,11 +158,9 @@ def _is_lpips_trained(cfg: Config, checkpoint: str | Path | None) -> bool:
     """Whether LPIPS is in the objective, or a released checkpoint was trained with it."""
     if 'objective' in cfg.model:
         return 'lpips' in set(_distances(cfg.model.objective))
-    name = Path(str(checkpoint)).stem
-    if name not in RELEASED:
-        name = Path(str(cfg.get('load_from'))).stem
+    released = find_released(str(checkpoint)) or find_released(str(cfg.get('load_from')))
     # The paper's consistency training (ct_*) is with LPIPS throughout.
-    return re.fullmatch(r'cd_.*_lpips|ct_.*', name) is not None and name in RELEASED
+    return released is not None and re.fullmatch(r'cd_.*_lpips|ct_.*', released.name) is not None
 
 
 def _distances(objective: Any):

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import get_rank
-from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from ..checkpoints import check_settings, fit_state_dict, read_checkpoint, select_weights
+from ..checkpoints import Checkpoint, check_settings, fit_state_dict
 from ..diffusion.guidance import drop_labels, guided
 from ..diffusion.noise import PerSampleNoise, derive_seed, seeded_globals
 from ..diffusion.samplers import DiffusionSampler, Noise
@@ -26,6 +25,7 @@ from ..registry import DIFFUSION_SAMPLERS, MODELS, resolve
 from .denoiser import KarrasDenoiser
 from .statistics import LossByNoiseLevel
 from .teacher import Teacher
+from .trainable import Trainable
 
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -48,7 +48,7 @@ class TrainingProgress:
 
 
 @MODELS.register_module()
-class ConsistencyModel(WithFrozen, BaseModel):
+class ConsistencyModel(WithFrozen, Trainable):
     """A denoiser with what trains it and what samples from it.
 
     Args:
@@ -168,11 +168,6 @@ class ConsistencyModel(WithFrozen, BaseModel):
         network = self.denoiser.network
         return network.in_channels, network.image_size, network.image_size
 
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.parameters()).device
-
     def init_weights(self) -> None:
         """Read teacher, perceptual network and ``init_from``; MMEngine calls it before it resumes.
 
@@ -189,12 +184,15 @@ class ConsistencyModel(WithFrozen, BaseModel):
             self.load_weights(self.init_from)
 
     def load_weights(
-        self, path: str | Path, ema: str | float | None = 'auto', assign: bool = False
+        self,
+        checkpoint: str | Path | Checkpoint,
+        ema: str | float | None = 'auto',
+        assign: bool = False,
     ) -> None:
-        """Load a checkpoint file.
+        """Load a checkpoint.
 
         Args:
-            path: The file.
+            checkpoint: Whatever :class:`~mmagic_cm.checkpoints.Checkpoint` opens, or an opened one.
             ema: As :func:`~mmagic_cm.checkpoints.select_weights` has it.
             assign: Let the file's tensors, whatever their type, become the parameters, instead of
                 copying them into those that are there. They are mapped from the file: copy them.
@@ -202,11 +200,9 @@ class ConsistencyModel(WithFrozen, BaseModel):
         Raises:
             InputError: The file cannot be read or does not fit; nothing is loaded then.
         """
-        weights = select_weights(read_checkpoint(path, mmap=True), ema)
-        try:
-            self.load_state_dict(weights, assign=assign)
-        except InputError as error:
-            raise InputError(f'{path}: {error}') from error
+        if not isinstance(checkpoint, Checkpoint):
+            checkpoint = Checkpoint(checkpoint)
+        self.load_state_dict(checkpoint.fit(self, ema), assign=assign)
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args) -> None:
         # MMEngine and MMagic load with strict=False: here every loader is made strict.

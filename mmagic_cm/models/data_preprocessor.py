@@ -2,7 +2,7 @@
 
 import torch
 from mmengine.dist import get_dist_info
-from mmengine.model import BaseDataPreprocessor
+from torch import nn
 
 from ..diffusion.noise import derive_seed
 from ..errors import InputError
@@ -11,7 +11,7 @@ from ..registry import MODELS
 
 
 @MODELS.register_module()
-class DataPreprocessor(BaseDataPreprocessor):
+class DataPreprocessor(nn.Module):
     """uint8 images -> float32 [-1, 1] on the device of the model; labels are checked.
 
     Labels are checked here because here they are still on the host: a label out of range on a GPU
@@ -31,7 +31,9 @@ class DataPreprocessor(BaseDataPreprocessor):
         image_size: int | None = None,
         non_blocking: bool = True,
     ) -> None:
-        super().__init__(non_blocking=non_blocking)
+        super().__init__()
+        self._device = torch.device('cpu')  # the model sets it
+        self._non_blocking = non_blocking
         self.num_classes = num_classes
         self.channels = channels
         self.image_size = image_size
@@ -64,8 +66,7 @@ class DataPreprocessor(BaseDataPreprocessor):
                     'The data set gives no inputs: training needs images, and drawing needs at '
                     'least their numbers (indices).'
                 )
-            labels = self.cast_data(dict(labels=self._check_labels(data.get('labels'))))
-            return labels | given
+            return dict(labels=self._move(self._check_labels(data.get('labels')))) | given
         inputs = data['inputs']
         if not torch.is_tensor(inputs):
             inputs = torch.stack(list(inputs))
@@ -82,15 +83,19 @@ class DataPreprocessor(BaseDataPreprocessor):
                 f'the data set gives {" x ".join(map(str, inputs.shape[2:]))}.'
             )
         labels = self._check_labels(data.get('labels'))
-        batch = self.cast_data(dict(inputs=inputs, labels=labels))
         # One byte a pixel crosses to the device; the arithmetic happens there.
-        batch['inputs'] = to_unit_range(batch['inputs'])
-        return batch | given
+        inputs = to_unit_range(self._move(inputs))
+        return dict(inputs=inputs, labels=self._move(labels)) | given
 
     def train(self, mode: bool = True) -> 'DataPreprocessor':
         """Begin a new set of images for MMagic's metrics, whose loops call ``eval()`` first."""
         self._num_drawn = 0
         return super().train(mode)
+
+    def _move(self, tensor: torch.Tensor | None) -> torch.Tensor | None:
+        if tensor is None:
+            return None
+        return tensor.to(self._device, non_blocking=self._non_blocking)
 
     def _number(self, num_images: int) -> dict:
         """Numbers and random labels for so many images; each process has its own."""

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from ..checkpoints import check_settings, fit_state_dict, read_checkpoint, select_weights
+from ..checkpoints import Checkpoint
 from ..errors import InputError
 from ..registry import MODELS
 from .denoiser import EDMParameterization, KarrasDenoiser
@@ -52,13 +52,7 @@ class Teacher(nn.Module):
                 'A distillation needs a trained teacher: give its file as '
                 '--cfg-options model.teacher.checkpoint=FILE.'
             )
-        weights = select_weights(read_checkpoint(self.checkpoint), self.ema)
-        try:
-            fit_state_dict(weights, self.state_dict())
-            check_settings(weights._metadata.get('', {}), self.denoiser.network)
-        except InputError as error:
-            raise InputError(f'The teacher {self.checkpoint}: {error}') from error
-        self.load_state_dict(weights)
+        self.load_state_dict(Checkpoint(self.checkpoint).fit(self, self.ema))
 
     def become(self, student: KarrasDenoiser) -> None:
         """Take over the student's weights, at the end of a stage of progressive distillation."""

@@ -1,5 +1,6 @@
 """The models that the page offers, and the few of them that stay in memory."""
 
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -10,8 +11,8 @@ from mmengine.config import Config
 from torchvision.models import ResNet50_Weights
 
 from ..apis import choose_device, init_model, load_config
-from ..checkpoints import RELEASED, read_checkpoint
-from ..checkpoints.configs import SUFFIXES, config_inside
+from ..checkpoints import RELEASED, Checkpoint
+from ..checkpoints.checkpoint import SUFFIXES
 from ..checkpoints.released import cache_folder, configs_folder
 from ..diffusion.samplers import OnestepSampler
 from ..errors import InputError, closest
@@ -119,10 +120,9 @@ class Shelf:
         path = self.find_checkpoint(checkpoint)
         if config != OWN:
             return load_config(_look_up(config, self.configs(), 'config'))
-        if path in RELEASED:
-            return load_config(path)
-        if config_inside(read_checkpoint(path, 'meta'), path) is not None:
-            return load_config(path)
+        opened = _open(path, _changed(path))
+        if opened.config is not None:
+            return opened.sampling_config()
         beside = [p for p in path.parent.glob('*.py') if _is_config_of_run(p)]
         if len(beside) != 1:
             raise InputError(f'{checkpoint} holds no config: choose one for it.')
@@ -141,7 +141,7 @@ class Shelf:
         path = self.find_checkpoint(checkpoint)
         names: Sequence[str] | None = None
         if path not in RELEASED:
-            meta = read_checkpoint(path, 'meta').get('meta') or {}
+            meta = _open(path, _changed(path)).meta
             names = (meta.get('dataset_meta') or {}).get('classes')
         if not names and count == _NUM_IMAGENET:
             names = ResNet50_Weights.DEFAULT.meta['categories']  # in the order of the sorted wnids
@@ -158,9 +158,7 @@ class Shelf:
             InputError: As of :meth:`config` and of :func:`~mmagic_cm.apis.init_model`.
         """
         path = self.find_checkpoint(checkpoint)
-        file = RELEASED[path].path if path in RELEASED else path
-        changed = file.stat().st_mtime_ns if file.exists() else None
-        key = (str(path), changed, config, precision)
+        key = (str(path), _changed(path), config, precision)
         with self._lock:
             if key not in self._loaded:
                 while len(self._loaded) >= self._capacity:
@@ -198,6 +196,18 @@ def labels_of(classes: Sequence[str | int] | None, names: Sequence[str] | None) 
             raise InputError(f'{choice!r} is no class of this model.{closest(choice, few)}')
         found.append(label)
     return ','.join(found)
+
+
+@functools.lru_cache(8)
+def _open(path: str | Path, changed: int | None) -> Checkpoint:
+    """What a checkpoint says about itself, read once until its file changes."""
+    return Checkpoint(path, 'meta')
+
+
+def _changed(path: str | Path) -> int | None:
+    """When a file was last written, or that of a released name."""
+    file = RELEASED[path].path if path in RELEASED else path
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def _look_up(name: str, known: dict[str, Path], kind: str) -> Path:

@@ -3,6 +3,7 @@
 import functools
 import json
 import shutil
+from unittest import mock
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors.torch import load_file, save_file
 
 from mmagic_cm.apis import init_model
-from mmagic_cm.checkpoints import read_checkpoint, register_safe_loaders
+from mmagic_cm.checkpoints import checkpoint, read_checkpoint, register_safe_loaders
 from mmagic_cm.errors import InputError
 from mmagic_cm.registry import MODELS
 
@@ -38,9 +39,11 @@ def test_edm_weights_in_the_paper_s_layout(name, written, recorded):
 
 @pytest.mark.parametrize('layout', ['published.safetensors', 'published.pth', 'training'])
 def test_a_checkpoint_with_its_config_inside_is_enough(layout, written, recorded):
-    model = init_model(written(layout), device='cpu')
+    with mock.patch.object(checkpoint, 'read_checkpoint', wraps=read_checkpoint) as read:
+        model = init_model(written(layout), device='cpu')
     recorded('cond').assert_gives_the_recorded(model)
     assert model.sampler.num_evaluations == 2
+    assert read.call_count == 1
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmagic_cm.apis import init_model, load_config
@@ -15,7 +16,7 @@ from mmagic_cm.checkpoints import (
     released,
     released_model,
 )
-from mmagic_cm.checkpoints.released import cache_folder, configs_folder
+from mmagic_cm.checkpoints.released import ReleasedModel, cache_folder, configs_folder
 from mmagic_cm.diffusion.samplers import MultistepSampler
 from mmagic_cm.errors import InputError
 from mmagic_cm.registry import DIFFUSION_SAMPLERS, MODELS
@@ -74,7 +75,7 @@ def test_network_parameterization_and_sampler(name, data):
     else:
         ts, num_scales = published
         assert sampler.sigmas == MultistepSampler(ts, num_scales).sigmas
-    assert cfg.load_from == f'{name}.pt'
+    assert cfg.load_from == name
     assert cfg.default_scope == 'mmagic_cm'
 
 
@@ -114,10 +115,11 @@ def test_what_is_not_there_is_named_with_its_address_and_its_place(cache):
             read_checkpoint(path)
 
 
-def test_nothing_is_built_before_that(cache, monkeypatch):
+@pytest.mark.parametrize('checkpoint', [None, 'auto'])
+def test_nothing_is_built_before_that(checkpoint, cache, monkeypatch):
     monkeypatch.setattr(MODELS, 'build', lambda *args: pytest.fail('it was built'))
     with pytest.raises(InputError, match=r'put http.*ct_cat256\.pt at '):
-        init_model('ct_cat256', 'auto', 'cpu')
+        init_model('ct_cat256', checkpoint, 'cpu')
 
 
 def test_a_released_name_is_its_file_in_the_cache_wherever_a_path_is(cache, recorded):
@@ -166,6 +168,14 @@ def test_weights_of_another_network_in_the_cache(cache, recorded):
         model = MODELS.build(load_config('cd_imagenet64_l2').model)
     with pytest.raises(InputError, match=r'cd_imagenet64_l2: .*does not fit this model'):
         model.load_weights('cd_imagenet64_l2')
+
+
+def test_a_released_name_is_enough(cache, recorded, monkeypatch):
+    expected = recorded('cond')
+    monkeypatch.setattr(ReleasedModel, 'config', lambda self: Config(dict(expected.cfg)))
+    torch.save(expected.weights, cache / 'cd_imagenet64_lpips.pt')
+    for name in ('cd_imagenet64_lpips', cache / 'cd_imagenet64_lpips.pt'):
+        expected.assert_gives_the_recorded(init_model(name, device='cpu'))
 
 
 def test_where_the_cache_is(monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmagic_cm.checkpoints import RELEASED
+from mmagic_cm.checkpoints import RELEASED, fetching
 from mmagic_cm.checkpoints.released import ADDRESS
 from mmagic_cm.metrics import InceptionFeatures
 
@@ -21,7 +21,8 @@ def command(run_script, monkeypatch, tmp_path):
         RELEASED[name].path.touch()
         return RELEASED[name].path
 
-    return partial(run_script, 'demo/download_checkpoints.py', fetch=fetch)
+    monkeypatch.setattr(fetching, 'fetch', fetch)
+    return partial(run_script, 'demo/download_checkpoints.py')
 
 
 def test_by_name(command, tmp_path):

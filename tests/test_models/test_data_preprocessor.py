@@ -94,7 +94,8 @@ def test_images_that_are_asked_for_by_their_count_are_numbered_on(model):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_one_byte_a_pixel_crosses_to_the_device():
-    found = DataPreprocessor(num_classes=10).cuda()(dict(inputs=IMAGES, labels=[3, 9]))
+def test_one_byte_a_pixel_crosses_to_the_device(build_model):
+    preprocessor = build_model().cuda().data_preprocessor
+    found = preprocessor(dict(inputs=IMAGES, labels=[3, 9]))
     assert found['inputs'].is_cuda
     assert torch.equal(found['inputs'].cpu(), to_unit_range(IMAGES))

@@ -2,10 +2,11 @@
 
 import os
 import shutil
+from unittest import mock
 
 import pytest
 
-from mmagic_cm.checkpoints import RELEASED
+from mmagic_cm.checkpoints import RELEASED, checkpoint, read_checkpoint
 from mmagic_cm.errors import InputError
 from mmagic_cm.web.models import OWN, Shelf, labels_of
 
@@ -45,6 +46,22 @@ def test_a_model_stays_until_its_file_changes_or_others_come(shelf, work_dirs):
     assert shelf.model('digits/iter_2.pth') is not first
     shelf.model('digits/iter_2.pth', 'digits/tiny.py')
     assert len(shelf._loaded) == 2
+
+
+@pytest.fixture
+def read():
+    with mock.patch.object(checkpoint, 'read_checkpoint', wraps=read_checkpoint) as counted:
+        yield counted
+
+
+def test_a_first_picture_reads_its_file_once_for_the_facts_and_once_for_the_weights(
+    shelf, work_dirs, read
+):
+    os.utime(work_dirs / 'digits' / 'iter_2.pth', (3e9, 3e9))
+    for _ in range(2):
+        shelf.class_names('digits/iter_2.pth')
+        shelf.model('digits/iter_2.pth')
+    assert read.call_count == 2
 
 
 @pytest.mark.parametrize(

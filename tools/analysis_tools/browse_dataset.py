@@ -4,16 +4,16 @@ import argparse
 import itertools
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mmagic_cm.apis import load_config
 from mmagic_cm.cli import Parser, add_config_options
-from mmagic_cm.datasets import ImageDataset, merge_options
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.io.images import make_grid, save_image
-from mmagic_cm.registry import DATA_SAMPLERS, DATASETS
+
+if TYPE_CHECKING:
+    from mmagic_cm.datasets import ImageDataset
 
 # Narrower pictures are enlarged to about this width, which leaves room for a name.
 MIN_WIDTH = 64
@@ -31,8 +31,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def first_draws(cfg, dataset: ImageDataset, count: int) -> list[dict]:
+def first_draws(cfg, dataset: 'ImageDataset', count: int) -> list[dict]:
     """What a run with the seed of the config sees first, on one device."""
+    from mmagic_cm.registry import DATA_SAMPLERS
+
     seed = cfg.get('randomness', {}).get('seed') or 0
     settings = dict(cfg.train_dataloader.sampler, dataset=dataset, seed=seed)
     sampler = DATA_SAMPLERS.build(settings)
@@ -61,6 +63,11 @@ def captioned(image: np.ndarray, text: str | None) -> np.ndarray:
 def main() -> None:
     """Print what there is, and draw the grid."""
     args = parse_args()
+    from mmagic_cm.apis import load_config
+    from mmagic_cm.datasets import merge_options
+    from mmagic_cm.io.images import make_grid, save_image
+    from mmagic_cm.registry import DATASETS
+
     if args.num < 1:
         raise InputError(f'--num must be at least 1, not {args.num}.')
     cfg = load_config(args.config)

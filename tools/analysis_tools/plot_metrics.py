@@ -8,8 +8,6 @@ from pathlib import Path
 
 from mmagic_cm.cli import Parser
 from mmagic_cm.errors import run_cli
-from mmagic_cm.plotting.metrics import draw_against_evaluations, read_result
-from mmagic_cm.plotting.runs import save_figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,6 +35,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw and save."""
     args = parse_args()
+    from mmagic_cm.plotting.metrics import draw_against_evaluations, read_result
+    from mmagic_cm.plotting.runs import save_figure
+
     out = args.out or args.results[0].parent / 'metrics.png'
     save_figure(draw_against_evaluations([*map(read_result, args.results)], args.metric), out)
     print(f'Drawn in {out}')

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from mmagic_cm.cli import Parser
 from mmagic_cm.errors import run_cli
-from mmagic_cm.plotting.runs import draw_runs, save_figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,6 +25,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw and save."""
     args = parse_args()
+    from mmagic_cm.plotting.runs import draw_runs, save_figure
+
     out = args.out or args.work_dirs[0] / 'run.png'
     save_figure(draw_runs(args.work_dirs, metrics=args.metric), out)
     print(f'The course of the run is drawn in {out}')

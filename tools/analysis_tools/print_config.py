@@ -4,11 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmagic_cm.apis import load_config
 from mmagic_cm.cli import Parser, add_config_options
-from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.io.images import writing
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,6 +20,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print, and write."""
     args = parse_args()
+    from mmagic_cm.apis import load_config
+    from mmagic_cm.datasets import fill_num_classes, merge_options
+    from mmagic_cm.io.images import writing
+
     if args.out and args.out.suffix != '.py':
         raise InputError(f'{args.out} does not name a config: end it with .py.')
     cfg = load_config(args.config)

@@ -7,8 +7,7 @@ unpack it, and each of the 1,000 archives in it into a folder of its own name.
 import argparse
 from pathlib import Path
 
-from mmagic_cm.cli import Parser
-from mmagic_cm.datasets.conversion import Source, add_arguments, check_counts, run_conversion
+from mmagic_cm.cli import Parser, add_conversion_arguments
 from mmagic_cm.errors import InputError, run_cli
 
 # Images and classes; the validation set is one folder without classes, or 1,000 of them.
@@ -20,8 +19,10 @@ def main() -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', help='folder with a sub-folder of JPEGs for each class')
     parser.add_argument('--split', choices=COUNTS, default='train', help='whose counts to expect')
-    add_arguments(parser, size=64)
+    add_conversion_arguments(parser, size=64)
     args = parser.parse_args()
+    from mmagic_cm.datasets.conversion import Source, check_counts, run_conversion
+
     if args.out is None:
         parser.error('--out is required')
     if not Path(args.source).is_dir():

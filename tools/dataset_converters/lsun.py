@@ -13,11 +13,8 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
-from mmagic_cm.cli import Parser
-from mmagic_cm.datasets.conversion import Source, add_arguments, check_counts, run_conversion
-from mmagic_cm.datasets.lsun import open_lmdb
+from mmagic_cm.cli import Parser, add_conversion_arguments
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.io.download import download, unpack_member
 
 
 class Category(NamedTuple):
@@ -38,6 +35,8 @@ CATEGORIES = dict(
 
 def fetch(name: str, root: str) -> str:
     """Download and unpack a category below ``root``; returns the folder of its LMDB."""
+    from mmagic_cm.io.download import download, unpack_member
+
     url, name, _ = CATEGORIES[name]
     folder = Path(root, name)
     if not (folder / 'data.mdb').is_file():
@@ -53,8 +52,11 @@ def main() -> None:
     parser.add_argument('source', nargs='?', help='folder of an LMDB of LSUN, or of pictures')
     parser.add_argument('--download', choices=CATEGORIES, metavar='bedroom|cat')
     parser.add_argument('--root', default='data/lsun', help='where to put what is downloaded')
-    add_arguments(parser, size=256)
+    add_conversion_arguments(parser, size=256)
     args = parser.parse_args()
+    from mmagic_cm.datasets.conversion import Source, check_counts, run_conversion
+    from mmagic_cm.datasets.lsun import open_lmdb
+
     if (args.source is None) == (args.download is None):
         raise InputError('Give either a source, or --download bedroom or --download cat.')
     source = Source(args.source or fetch(args.download, args.root))

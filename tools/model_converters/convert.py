@@ -2,13 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmagic_cm.apis import load_config
-from mmagic_cm.checkpoints.conversion import Source, read_source
-from mmagic_cm.checkpoints.model_card import model_card
-from mmagic_cm.checkpoints.writing import write_openai
 from mmagic_cm.cli import Parser, add_ema_argument
 from mmagic_cm.errors import InputError, run_cli
+
+if TYPE_CHECKING:
+    from mmagic_cm.checkpoints.conversion import Source
 
 SUFFIXES = {'ours': ('.safetensors', '.pth'), 'openai': ('.pt', '.pth')}
 
@@ -32,8 +32,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def convert(source: Source, layout: str, out: Path) -> str:
+def convert(source: 'Source', layout: str, out: Path) -> str:
     """Write it, and say what there is to know; what the layout cannot express is an InputError."""
+    from mmagic_cm.checkpoints.model_card import model_card
+    from mmagic_cm.checkpoints.writing import write_openai
+
     said = f'{out} is written'
     if out.suffix not in SUFFIXES.get(layout, (out.suffix,)):
         raise InputError(f'{out}: end its name with {" or ".join(SUFFIXES[layout])}.')
@@ -53,6 +56,9 @@ def convert(source: Source, layout: str, out: Path) -> str:
 def main() -> None:
     """Read, write, and say where it is."""
     args = parse_args()
+    from mmagic_cm.apis import load_config
+    from mmagic_cm.checkpoints.conversion import read_source
+
     config = None if args.config is None else load_config(args.config)
     print(convert(read_source(args.source, args.ema, config), args.to, args.out))
 

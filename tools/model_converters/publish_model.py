@@ -7,14 +7,10 @@ beginning of the file's SHA-256 into its name, and a model card beside it.
 import argparse
 from pathlib import Path
 
-from mmengine import DictAction
-
-from mmagic_cm.apis import load_config
-from mmagic_cm.checkpoints.conversion import read_source
-from mmagic_cm.checkpoints.model_card import model_card
-from mmagic_cm.checkpoints.writing import FORMATS, content_hash, in_place_of
-from mmagic_cm.cli import Parser, add_ema_argument
+from mmagic_cm.cli import Parser, Settings, add_ema_argument
 from mmagic_cm.errors import InputError, run_cli
+
+FORMATS = {'safetensors': '.safetensors', 'pth': '.pth'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         '--license', default='unknown', help="of the weights, as the Hub names it: 'mit', say"
     )
     parser.add_argument(
-        '--metrics', nargs='+', action=DictAction, default={}, metavar='NAME=VALUE', help='of it'
+        '--metrics', nargs='+', action=Settings, default={}, metavar='NAME=VALUE', help='of it'
     )
     return parser.parse_args()
 
@@ -48,6 +44,11 @@ def choose_name(out: str, kind: str | None) -> Path:
 def main() -> None:
     """Write the file and its card, and say where they are."""
     args = parse_args()
+    from mmagic_cm.apis import load_config
+    from mmagic_cm.checkpoints.conversion import read_source
+    from mmagic_cm.checkpoints.model_card import model_card
+    from mmagic_cm.checkpoints.writing import content_hash, in_place_of
+
     path = choose_name(args.out, args.format)
     config = None if args.config is None else load_config(args.config)
     source = read_source(args.source, args.ema, config)

@@ -1,0 +1,107 @@
+"""The one object that opens a checkpoint, whatever it is, and knows what is in it."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from ..errors import InputError
+from .configs import config_inside, refuse_foreign_names, sampling_config
+from .layouts import check_settings, fit_state_dict, select_weights
+from .reading import read_checkpoint
+from .released import find_released
+
+SUFFIXES = ('.pth', '.pt', '.safetensors')
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a path names weights and no config: by its ending, a folder, or a released name."""
+    path = Path(path)
+    return path.suffix in SUFFIXES or path.is_dir() or find_released(path) is not None
+
+
+class Checkpoint:
+    """A file of weights, a folder of diffusers, an address, or a released model by its name.
+
+    It is read once, when something of it is asked for.
+
+    Args:
+        source: As of :func:`~mmagic_cm.checkpoints.read_checkpoint`.
+        map_location: 'cpu': weights are mapped from the file, so copy them soon, for who writes
+            the file anew kills the process. 'meta': names and shapes alone, which may be kept.
+
+    Attributes:
+        released: The released model that it is, as far as its name says; nothing in the file does.
+    """
+
+    def __init__(self, source: str | Path, map_location: str = 'cpu') -> None:
+        self.source = source
+        self.released = find_released(source)
+        self._map_location = map_location
+
+    def __str__(self) -> str:
+        return str(self.source)
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What is in the file, see :func:`~mmagic_cm.checkpoints.read_checkpoint`."""
+        return read_checkpoint(self.source, self._map_location, mmap=self._map_location == 'cpu')
+
+    @property
+    def meta(self) -> Mapping:
+        """What a run has noted beside the weights."""
+        meta = self.content.get('meta')
+        return meta if isinstance(meta, Mapping) else {}
+
+    @property
+    def emas(self) -> dict[float, Mapping[str, torch.Tensor]]:
+        """The averages of a run's weights by their rate."""
+        return {float(rate): weights for rate, weights in self.content.get('emas', {}).items()}
+
+    @cached_property
+    def config(self) -> Config | None:
+        """The whole config of the model, to be looked at: that in the file, or the released one."""
+        inside = None
+        if self.released is None or Path(self.source).exists():
+            inside = config_inside(self.content, self.source)
+        return self.released.config() if inside is None and self.released else inside
+
+    def sampling_config(self) -> Config:
+        """The config for sampling from it, safe to build, whose ``load_from`` names it.
+
+        Raises:
+            InputError: It does not say what model it is of, or names what is not ours.
+        """
+        if self.config is None:
+            raise InputError(f'{self} holds no config: give a config file or a released name.')
+        cfg = sampling_config(self.config)
+        refuse_foreign_names(cfg, self.source)
+        cfg.load_from = str(self.source)
+        return cfg
+
+    def weights(self, ema: str | float | None = 'auto') -> OrderedDict:
+        """A state dict by the names in the file, see :func:`.select_weights`."""
+        return select_weights(self.content, ema)
+
+    def fit(self, model: nn.Module, ema: str | float | None = 'auto') -> OrderedDict:
+        """A state dict by the model's names.
+
+        Args:
+            model: Has a :class:`~mmagic_cm.models.KarrasDenoiser` as ``denoiser``; on any device.
+            ema: As of :func:`.select_weights`.
+
+        Raises:
+            InputError: It cannot be read, has no such average, or is of another model.
+        """
+        weights = self.weights(ema)
+        try:
+            fit_state_dict(weights, model.state_dict())
+            check_settings(weights._metadata.get('', {}), model.denoiser.network)
+        except InputError as error:
+            raise InputError(f'{self}: {error}') from error
+        return weights
