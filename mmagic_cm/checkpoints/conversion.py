@@ -13,7 +13,7 @@ from .checkpoint import Checkpoint
 from .configs import sampling_config
 from .diffusers_pipeline import PipelineSettings, pipeline_settings
 from .layouts import NETWORK, network_weights, without_weights
-from .writing import write_diffusers, write_ours
+from .writing import write_diffusers, write_openai, write_ours
 
 
 @dataclass
@@ -55,6 +55,22 @@ class Source:
         facts = dict(ema=self.ema, iter=self.iteration)
         known = {key: value for key, value in facts.items() if value is not None}
         write_ours(self.weights, self.sampling_config(), path, **known)
+
+    def write_openai(self, path: str | Path) -> None:
+        """Write a file of the paper's code.
+
+        Raises:
+            InputError: That code does not know this network.
+        """
+        if 'input_blocks.0.0.weight' not in self.weights:
+            raise InputError(
+                f"The paper's code computes an ADMUNet alone, and {self.path} has none."
+            )
+        if self.denoiser is not None and self.denoiser.network.null_class:
+            raise InputError(
+                'The paper\'s code does not know "no class": null_class has no layout.'
+            )
+        write_openai(self.weights, path)
 
     def pipeline_settings(self) -> PipelineSettings:
         """With which diffusers' ConsistencyModelPipeline draws as the config's sampler does."""

@@ -122,7 +122,7 @@ class ConsistencyModel(WithFrozen, Trainable):
         self.target = None
         if self.objective is not None and self.objective.needs_target:
             self.target = copy.deepcopy(denoiser).requires_grad_(False)
-        self._frozen = self._build_teacher(teacher)
+        self.frozen = self._build_teacher(teacher)
         self._has_dropout = any(isinstance(m, nn.Dropout) and m.p for m in denoiser.modules())
 
     def _build_teacher(self, teacher: dict | None) -> list[Teacher]:
@@ -142,7 +142,7 @@ class ConsistencyModel(WithFrozen, Trainable):
     @property
     def teacher(self) -> Teacher | None:
         """What is distilled."""
-        return next((part for part in self._frozen if isinstance(part, Teacher)), None)
+        return next((part for part in self.frozen if isinstance(part, Teacher)), None)
 
     def sampler_for(self, sampler: str | dict | DiffusionSampler | None) -> DiffusionSampler:
         """A sampler by name, config or object for this denoiser's noise range; None: the own one.

@@ -51,15 +51,18 @@ class WithFrozen(nn.Module):
     """A module with networks that move with it, and are no part of its parameters and state.
 
     So they are neither optimised nor saved nor averaged, and always in evaluation mode.
+
+    Attributes:
+        frozen: These networks.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         # In a list they are no submodules.
-        self._frozen: list[nn.Module] = []
+        self.frozen: list[nn.Module] = []
 
     def _apply(self, fn: Callable, recurse: bool = True) -> nn.Module:
-        for part in self._frozen:
+        for part in self.frozen:
             part._apply(fn)
         return super()._apply(fn, recurse)
 
@@ -85,6 +88,7 @@ class Objective(WithFrozen, Ranged, ABC):
     Attributes:
         needs_target: Whether a target network is to be given.
         needs_teacher: Whether a teacher is to be given.
+        distance: What compares two sets of images, (N,).
     """
 
     needs_target = False
@@ -101,8 +105,9 @@ class Objective(WithFrozen, Ranged, ABC):
         rho: float | None = None,
     ) -> None:
         super().__init__()
-        self._distance = [resolve(DISTANCES, distance)]
-        self._frozen = [part for part in self._distance if isinstance(part, nn.Module)]
+        # Past nn.Module, which would make a submodule of it.
+        object.__setattr__(self, 'distance', resolve(DISTANCES, distance))
+        self.frozen = [self.distance] if isinstance(self.distance, nn.Module) else []
         self.weighting = resolve(WEIGHTINGS, weighting)
         self.curriculum: Curriculum | None = resolve(CURRICULA, curriculum)
         self._sigma_data = sigma_data
@@ -124,14 +129,9 @@ class Objective(WithFrozen, Ranged, ABC):
             )
         return bound
 
-    @property
-    def distance(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """What compares two sets of images, (N,)."""
-        return self._distance[0]
-
     def prepare(self) -> None:
         """Fetch and read the weights of networks that do not learn; before a training begins."""
-        for network in self._frozen:
+        for network in self.frozen:
             if hasattr(network, 'fetch'):
                 network.fetch()
 

@@ -20,7 +20,7 @@ from mmagic_cm.datasets import fill_num_classes, merge_options
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.io.images import writing
 from mmagic_cm.models.consistency_model import ConsistencyModel
-from mmagic_cm.objectives.consistency import StagedObjective
+from mmagic_cm.objectives import StagedObjective
 from mmagic_cm.registry import MODELS
 
 # Evaluations that one with gradients is worth: those of input and weights take one each.
@@ -81,7 +81,11 @@ def network_costs(config: Config, batch_size: int = 1, at: float = 0.5) -> dict:
         figures['training'] = dict(
             at=at,
             evaluations=calls,
-            not_counted=[type(each).__name__ for each in model.objective.networks]
+            not_counted=[
+                type(network).__name__
+                for part in model.objective.modules()
+                for network in getattr(part, 'frozen', ())
+            ]
             + ['recomputed activations'] * recomputes,
             **cost(own + calls['teacher'], work),
         )
@@ -109,7 +113,7 @@ def training_evaluations(model: ConsistencyModel, step: int, total_steps: int) -
     counts: Counter = Counter()
 
     def counting(role: Callable[[], str]) -> Callable:
-        def denoise(x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None):
+        def denoise(x: torch.Tensor, *_: torch.Tensor | None, **conditions: torch.Tensor):
             counts[role()] += len(x)
             return x
 
@@ -124,15 +128,13 @@ def training_evaluations(model: ConsistencyModel, step: int, total_steps: int) -
         each.distance = lambda a, b: torch.zeros(len(a))
     x0 = torch.zeros(1, *model.image_shape)
     labels = None if model.num_classes is None else torch.zeros(1, dtype=torch.int64)
-    when = dict(step=step, total_steps=total_steps)
     objective(
         counting(student),
         x0,
+        objective.draw(x0, step, total_steps, torch.Generator().manual_seed(0)),
         labels,
-        **when,
         target=counting(lambda: 'target') if objective.needs_target else None,
         teacher=counting(lambda: 'teacher') if objective.needs_teacher else None,
-        **objective.draw(x0, **when, generator=torch.Generator().manual_seed(0)),
     )
     return {role: counts[role] for role in ('online', 'target', 'teacher')}
 

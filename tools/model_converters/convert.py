@@ -35,7 +35,6 @@ def parse_args() -> argparse.Namespace:
 def convert(source: 'Source', layout: str, out: Path) -> str:
     """Write it, and say what there is to know; what the layout cannot express is an InputError."""
     from mmagic_cm.checkpoints.model_card import model_card
-    from mmagic_cm.checkpoints.writing import write_openai
 
     said = f'{out} is written'
     if out.suffix not in SUFFIXES.get(layout, (out.suffix,)):
@@ -46,10 +45,8 @@ def convert(source: 'Source', layout: str, out: Path) -> str:
         said += f': {pipeline.said}'
     elif layout == 'ours':
         source.write_ours(out)
-    elif source.denoiser is not None and source.denoiser.network.null_class:
-        raise InputError('The paper\'s code does not know "no class": null_class has no layout.')
     else:
-        write_openai(source.weights, out)
+        source.write_openai(out)
     return said
 
 
