@@ -93,11 +93,11 @@ def say(text: str = '') -> None:
 def search(runner: Runner, args: argparse.Namespace) -> None:
     """Search, and print what is found."""
     own = own_sampler(runner.cfg.model)
-    grid = LevelGrid.of(own, unwrapped(runner).denoiser, args.num_scales)
+    grid = LevelGrid.of(own, args.num_scales)
     check_search(grid.num_scales, args.num_steps)
     candidates = Candidates(runner, runner.work_dir)
     metric = Metric(args.metric, args.better)
-    levels = grid.levels
+    levels = grid.levels(unwrapped(runner).denoiser)
 
     def judge(sampler: Mapping, what: str) -> float:
         begin, known = time.monotonic(), candidates.recall(sampler) is not None

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..diffusion.samplers import MultistepSampler
-from ..diffusion.schedules import karras_sigmas
+from ..diffusion.schedules import NoiseRange
 from ..models.denoiser import KarrasDenoiser
 from ..registry import DIFFUSION_SAMPLERS
-
-_USUAL = dict(sigma_min=0.002, sigma_max=80.0, rho=7.0)
-_OTHER_SETTINGS = (*_USUAL, 'clip_denoised')
 
 
 @dataclass(frozen=True)
@@ -19,37 +16,33 @@ class LevelGrid:
 
     Attributes:
         num_scales: Its levels.
-        settings: Further settings of the samplers, such as ``rho`` where it is not the usual one.
+        settings: What the samplers have beside ``ts`` and ``num_scales``.
     """
 
     num_scales: int
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(
-        cls, own: Mapping[str, Any], denoiser: KarrasDenoiser, num_scales: int | None = None
-    ) -> 'LevelGrid':
+    def of(cls, own: Mapping[str, Any], num_scales: int | None = None) -> 'LevelGrid':
         """The grid of a model.
 
         Args:
             own: Config of the model's own sampler. Of a multistep sampler its settings hold.
-            denoiser: Says the range of levels where ``own`` is another sampler.
             num_scales: Default: what the ``ts`` of ``own`` count, or 40.
         """
-        if own['type'] == MultistepSampler.__name__:
-            settings = {key: own[key] for key in _OTHER_SETTINGS if key in own}
-            if num_scales is None and 'ts' in own:
-                num_scales = own.get('num_scales')
-        else:
-            levels = {key: getattr(denoiser, key) for key in _USUAL}
-            settings = {key: value for key, value in levels.items() if value != _USUAL[key]}
-        return cls(40 if num_scales is None else num_scales, settings)
+        if own['type'] != MultistepSampler.__name__:
+            return cls(num_scales or 40, {})
+        if 'ts' in own:
+            num_scales = num_scales or own.get('num_scales')
+        levels = ('type', 'ts', 'sigmas', 'num_scales')
+        settings = {key: value for key, value in own.items() if key not in levels}
+        return cls(num_scales or 40, settings)
 
-    @property
-    def levels(self) -> list[float]:
+    def levels(self, denoiser: KarrasDenoiser) -> list[float]:
         """The noise levels, descending."""
-        given = {key: self.settings.get(key, usual) for key, usual in _USUAL.items()}
-        return karras_sigmas(self.num_scales, **given).tolist()
+        names = ('sigma_min', 'sigma_max', 'rho')
+        given = {name: self.settings[name] for name in names if name in self.settings}
+        return NoiseRange.of(denoiser).narrowed(**given).grid(self.num_scales).tolist()
 
     def sampler(self, ts: Sequence[int]) -> dict[str, Any]:
         """The config of the sampler with these indices."""

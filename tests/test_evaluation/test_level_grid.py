@@ -19,8 +19,8 @@ DENOISER = KarrasDenoiser(network=lambda *args: None)
     ],
 )
 def test_the_grid_counts_what_the_own_sampler_does(own, num_scales):
-    assert LevelGrid.of(own, DENOISER).num_scales == num_scales
-    assert LevelGrid.of(own, DENOISER, 18).num_scales == 18
+    assert LevelGrid.of(own).num_scales == num_scales
+    assert LevelGrid.of(own, 18).num_scales == 18
 
 
 @pytest.mark.parametrize(
@@ -31,18 +31,20 @@ def test_the_grid_counts_what_the_own_sampler_does(own, num_scales):
     ],
 )
 def test_candidates_have_the_levels_of_the_grid_and_the_settings_of_the_own(own):
-    grid = LevelGrid.of(own, DENOISER)
+    grid = LevelGrid.of(own)
     sampler = DIFFUSION_SAMPLERS.build(grid.sampler((0, 10, 20, 39)))
     assert isinstance(sampler, MultistepSampler)
-    assert list(sampler.sigmas) == [grid.levels[t] for t in (0, 10, 20)]
+    assert list(sampler.sigmas) == [grid.levels(DENOISER)[t] for t in (0, 10, 20)]
     assert sampler.clip_denoised == own.get('clip_denoised', True)
 
 
 def test_a_denoiser_of_other_levels_has_another_grid():
     narrow = KarrasDenoiser(network=lambda *args: None, sigma_min=0.01, sigma_max=50.0)
-    grid = LevelGrid.of(dict(type='OnestepSampler'), narrow)
-    assert (grid.levels[0], grid.levels[-1]) == pytest.approx((50.0, 0.01))
-    assert grid.sampler((0, 22, 39))['sigma_max'] == 50.0
+    grid = LevelGrid.of(dict(type='OnestepSampler'))
+    levels = grid.levels(narrow)
+    assert (levels[0], levels[-1]) == pytest.approx((50.0, 0.01))
+    sampler = DIFFUSION_SAMPLERS.build(grid.sampler((0, 22, 39))).within(narrow)
+    assert sampler.sigmas == (levels[0], levels[22])
 
 
 def test_the_own_sampler_of_a_model():

@@ -175,6 +175,23 @@ def test_guidance(x0):
         guided(labelled, 2.0)(x0, sigma, None)
 
 
+def test_conditions_go_with_every_evaluation(x0):
+    """Through guidance, solver, target and online network."""
+    told = dict(next_sigma=torch.rand(6), guidance=torch.rand(6))
+
+    def denoise(x, sigma, labels, *, next_sigma, guidance):
+        for found, given in ((next_sigma, 'next_sigma'), (guidance, 'guidance')):
+            assert torch.equal(found, told[given].repeat(len(x) // 6))
+        calls.append(len(x))
+        return labelled(x, sigma, labels)
+
+    calls: list[int] = []
+    objective = ConsistencyDistillation(guidance_scale=2.0)
+    roles = dict(target=denoise, teacher=denoise)
+    objective(denoise, x0, objective.draw(x0, **NOW), torch.arange(6), **roles, **told)
+    assert calls == [12, 12, 6, 6]
+
+
 def test_dropped_labels():
     labels = torch.arange(20_000) % 10
     dropped = drop_labels(labels, 0.1, torch.Generator().manual_seed(0))
