@@ -1,6 +1,5 @@
 """``tools/dataset_converters`` as users type them."""
 
-import importlib.util
 import zipfile
 from pathlib import Path
 
@@ -140,13 +139,11 @@ def test_lsun_offline(command, tmp_path):
     assert line.endswith(f'put it at {tmp_path}/bedroom_train_lmdb.zip.')
 
 
-def test_addresses(command):
+def test_addresses(command, load_script):
     code, out, _ = command('lsun', '--help')
     assert code == 0
     assert '--download bedroom|cat' in out
-    spec = importlib.util.spec_from_file_location('x', ROOT / 'tools/dataset_converters/lsun.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script('tools/dataset_converters/lsun.py')
     assert module.CATEGORIES['bedroom'] == (
         'http://dl.yf.io/lsun/scenes/bedroom_train_lmdb.zip',
         'bedroom_train_lmdb',

@@ -1,6 +1,5 @@
 """``tools/edit.py`` as users type it, and the gallery of the demo."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from mmagic_cm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/consistency_models/cd-l2_1xb96-digits-8x8.py'
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(f'tested_{path.stem}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -45,9 +37,9 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def command(monkeypatch, checkpoint, files):
+def command(load_script, monkeypatch, checkpoint, files):
     """Run the command in this process; the folder that it wrote to."""
-    tool = load(ROOT / 'tools/edit.py')
+    tool = load_script('tools/edit.py')
 
     def run(task, *args):
         out = files / 'out'
@@ -121,8 +113,8 @@ def test_bad_input(args, match, command, files):
         command(*args)
 
 
-def test_the_gallery(checkpoint, tmp_path):
-    gallery = load(ROOT / 'demo/digits_gallery.py')
+def test_the_gallery(load_script, checkpoint, tmp_path):
+    gallery = load_script('demo/digits_gallery.py')
     found = gallery.draw_gallery(init_model(CONFIG, checkpoint), tmp_path, num_digits=4)
     assert [path.name for path in found] == [
         f'editing_{name}.png' for name in ('inpainting', 'super-resolution', 'denoising', 'walk')

@@ -1,6 +1,5 @@
 """``tools/sample.py`` as users type it."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -34,11 +33,9 @@ def files(tiny_config, build_model, tmp_path_factory):
 
 
 @pytest.fixture
-def sample(files, monkeypatch, tmp_path):
+def sample(load_script, files, monkeypatch, tmp_path):
     """Run the command in this process; the arrays that it wrote."""
-    spec = importlib.util.spec_from_file_location('tools_sample', ROOT / 'tools/sample.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script('tools/sample.py')
 
     def run(*args, model=files, out='a.npz'):
         out = tmp_path / out
@@ -214,11 +211,10 @@ def test_torchrun_is_killed_and_goes_on(files, sample, tmp_path):
     words = [str(ROOT / 'tools/sample.py'), *map(str, files), *words.split(), '--device', 'cpu']
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
     torchrun += ['--nproc_per_node', '2', *words, '--launcher', 'pytorch', '--batch-size', '3']
-    environment = os.environ | {'OMP_NUM_THREADS': '1'}
     part, log = tmp_path / 'many.npz.part', tmp_path / 'log'
 
     with log.open('w') as file:
-        launched = subprocess.Popen(torchrun, env=environment, stdout=file, stderr=file)
+        launched = subprocess.Popen(torchrun, stdout=file, stderr=file)
     while launched.poll() is None and len(list(part.glob('*.npy'))) < 20:
         time.sleep(0.02)
     # Its processes would outlive torchrun.
@@ -230,7 +226,7 @@ def test_torchrun_is_killed_and_goes_on(files, sample, tmp_path):
     assert 60 <= left < count, log.read_text()
     assert not out.exists()
 
-    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f' {left}/{count} ' in done.stderr  # where it went on
     model = init_model(*files, device='cpu')

@@ -1,6 +1,5 @@
 """``tools/test.py`` as users type it."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -22,11 +21,9 @@ CONFIG = ROOT / 'configs/consistency_models/cd-l2_1xb96-digits-8x8.py'
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path):
+def command(load_script, monkeypatch, tmp_path):
     """Run the command in this process; what it wrote to --out, or beside its log."""
-    spec = importlib.util.spec_from_file_location('tools_test', ROOT / 'tools/test.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script('tools/test.py')
 
     def run(config, *args, out='figures.json', **settings) -> dict:
         settings = dict(experiment_name=uuid.uuid4().hex, log_level='ERROR') | settings
@@ -130,7 +127,6 @@ def test_processes_share_the_drawing(tmp_path):
     torch.nn.init.normal_(model.denoiser.network.out[2].weight, std=0.1)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
     environment = os.environ | dict(
-        OMP_NUM_THREADS='1',
         CUDA_VISIBLE_DEVICES='',
         PYTHON=sys.executable,
         MMAGIC_CM_CACHE=str(tmp_path / 'cache'),

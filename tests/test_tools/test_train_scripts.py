@@ -35,10 +35,6 @@ def last_weights(work_dir: Path, iteration: int) -> dict[str, torch.Tensor]:
     return read_checkpoint(work_dir / f'iter_{iteration}.pth')['state_dict']
 
 
-def equal(a: dict, b: dict) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
 def run_command(*command: str, **environment: str) -> subprocess.CompletedProcess:
     environment = os.environ | environment
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -65,7 +61,7 @@ class SaveEachRank(Hook):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_model_and_resume_exactly(tmp_path):
+def test_two_processes_train_one_model_and_resume_exactly(tmp_path, equal):
     (tmp_path / 'watching.py').write_text(WATCH)
     (tmp_path / 'config.py').write_text(
         f"_base_ = '{CT}'\n"
