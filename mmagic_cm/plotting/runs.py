@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..errors import InputError, doing
-from ..io.images import decode_image, writing
+from ..io.files import existing_file, writing
+from ..io.images import decode_image
 
 # Title, names of the figures in the log, and whether the axis is logarithmic.
 PANELS = [
@@ -37,9 +38,7 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: There is no such file.
     """
-    if not path.is_file():
-        raise InputError(f'There is no file {path}.')
-    return path.read_text(encoding='utf-8')
+    return existing_file(path).read_text(encoding='utf-8')
 
 
 def read_entries(work_dir: Path) -> Iterator[dict]:
