@@ -37,9 +37,7 @@ def main() -> None:
     if args.inception:
         from mmagic_cm.metrics import InceptionFeatures
 
-        extractor = InceptionFeatures()
-        extractor.fetch()
-        print(f'{extractor.path} is there, and is what it should be')
+        print(f'{InceptionFeatures().fetch()} is there, and is what it should be')
     if not names and not args.inception:
         for model in RELEASED.values():
             print(f'{model.name:22}{model.path if model.path.is_file() else model.url}')

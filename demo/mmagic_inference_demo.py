@@ -56,8 +56,8 @@ def main() -> None:
     args = parse_args()
     if args.label and len(args.label) == 1:
         args.label = args.label[0]
-    from mmagic_cm.apis import choose_device
     from mmagic_cm.integrations.mmagic_inferencer import register_into_mmagic
+    from mmagic_cm.io.devices import choose_device
 
     args.device = str(choose_device(args.device))
     register_into_mmagic()

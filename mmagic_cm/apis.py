@@ -13,6 +13,7 @@ from .checkpoints.layouts import without_weights
 from .checkpoints.released import configs_folder
 from .diffusion.samplers import DiffusionSampler
 from .errors import InputError, closest
+from .io.devices import choose_device
 from .models.consistency_model import PRECISIONS, ConsistencyModel
 from .registry import DIFFUSION_SAMPLERS, MODELS, resolve
 from .sampling.loop import Labels, choose_labels, draw_images
@@ -50,23 +51,6 @@ def load_config(path: str | Path) -> Config:
         return Config.fromfile(path)
     except Exception as error:  # a config is a program, which can go wrong anyhow
         raise InputError(f'{path} is no config file that can be read: {error}') from error
-
-
-def choose_device(device: str | torch.device | None) -> torch.device:
-    """A device that is there: the one that is named, else a GPU where there is one, else the CPU.
-
-    Raises:
-        InputError: It cannot be used here.
-    """
-    if device is None:
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split('\n')[0]
-        raise InputError(f'The device {device} cannot be used here: {reason}') from error
-    return device
 
 
 def _check_parameterization(checkpoint: Checkpoint, model: dict) -> None:

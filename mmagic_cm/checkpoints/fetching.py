@@ -6,7 +6,6 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import InputError
-from ..io.download import download
 from ..registry import MODELS
 from .checkpoint import Checkpoint
 from .layouts import without_weights
@@ -28,8 +27,7 @@ def fetch(name: str) -> Path:
     model = released_model(name)
     if model.path.is_file():
         check_file(model, model.path)
-        return model.path
-    return download(model.url, model.path, check=partial(check_file, model))
+    return model.file.fetch(partial(check_file, model))
 
 
 def check_file(model: ReleasedModel, path: Path) -> None:

@@ -5,7 +5,6 @@ history); exactly these are allowed, so that resuming works and a hostile file d
 """
 
 import json
-import os
 import pickle
 import re
 from collections import OrderedDict
@@ -14,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import barrier
 from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
-from ..io.download import download
+from ..io.cached_file import CachedFile, cache_folder
+from ..io.files import existing_file
 from .diffusers_pipeline import model_config
 from .layouts import is_diffusers
 from .pickles import load_pickled
-from .released import cache_folder, find_checkpoint
+from .released import find_checkpoint
 
 # Of a safetensors file: our settings, as JSON (a single key: their order in the file is random).
 META_KEY = 'mmagic_cm'
@@ -59,8 +58,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
     path = find_checkpoint(path)
     if path.is_dir():
         path = _weights_in(path)
-    if not path.is_file():
-        raise InputError(f'{path} is no file: weights are not read from a device or a pipe.')
+    existing_file(path, 'regular file of weights')
     if path.suffix == '.json':
         checkpoint = _read_shards(path, map_location)
     elif _is_safetensors(path):
@@ -212,14 +210,8 @@ def load_from_http(
 ) -> dict:
     """A loader of MMEngine's, for http and https: downloads once, into the cache."""
     name = filename.split('?')[0].rsplit('/', 1)[-1]
-    path = Path(model_dir or cache_folder()) / name
-    try:
-        # One process of each machine downloads, the others wait for it.
-        if os.environ.get('LOCAL_RANK', '0') == '0':
-            download(filename, path, progress=progress)
-    finally:
-        barrier()
-    return read_checkpoint(path, map_location)
+    file = CachedFile(name, filename, Path(model_dir or cache_folder()) / name)
+    return read_checkpoint(file.fetch(progress=progress), map_location)
 
 
 def register_safe_loaders() -> None:

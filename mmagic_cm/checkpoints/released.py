@@ -1,23 +1,15 @@
 """The twelve models that the paper released, by name."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 
 from ..errors import InputError, closest
+from ..io.cached_file import CachedFile, cache_folder
 
 ADDRESS = 'https://openaipublic.blob.core.windows.net/consistency'
-CACHE_VARIABLE = 'MMAGIC_CM_CACHE'
-
-
-def cache_folder() -> Path:
-    """Where downloaded weights are: $MMAGIC_CM_CACHE, or else torch's own folder for them."""
-    folder = os.environ.get(CACHE_VARIABLE)
-    return Path(folder).expanduser() if folder else Path(torch.hub.get_dir()) / 'checkpoints'
 
 
 def configs_folder() -> Path:
@@ -50,6 +42,12 @@ class ReleasedModel:
     def path(self) -> Path:
         """Its place in the cache, whether it is there or not."""
         return cache_folder() / f'{self.name}.pt'
+
+    @property
+    def file(self) -> CachedFile:
+        """Where it comes from and where it belongs."""
+        advice = f'run `python demo/download_checkpoints.py {self.name}`'
+        return CachedFile(f'The released model {self.name}', self.url, self.path, advice=advice)
 
     def config(self) -> Config:
         """Its config for sampling, whose ``load_from`` names its file."""
@@ -113,9 +111,4 @@ def find_checkpoint(path: str | Path) -> Path:
     model = RELEASED.get(str(path).removesuffix('.pt'))
     if model is None:
         raise InputError(f'There is no checkpoint file {path}.')
-    if not model.path.is_file():
-        raise InputError(
-            f'The weights {model.name} are not there yet: run `python '
-            f'demo/download_checkpoints.py {model.name}`, or put {model.url} at {model.path}.'
-        )
-    return model.path
+    return model.file.find()

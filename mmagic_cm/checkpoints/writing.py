@@ -1,11 +1,7 @@
 """Writing weights in each layout: a file is there as a whole, or not at all."""
 
-import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -16,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..errors import InputError
-from ..io.images import writing
+from ..io.files import in_place_of
 from .diffusers_layout import to_diffusers, unet_config
 from .diffusers_pipeline import SCHEDULER
 from .layouts import NETWORK
@@ -98,12 +94,6 @@ def write_diffusers(
             (fresh / 'README.md').write_text(readme, encoding='utf-8')
 
 
-def content_hash(path: str | Path) -> str:
-    """The first 8 hexadecimal digits of the file's SHA-256."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()[:8]
-
-
 def _plain(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors on the CPU, in the usual order of memory, none of them part of another."""
     plain = {}
@@ -130,26 +120,3 @@ def _save_safetensors(weights: Mapping[str, torch.Tensor], path: Path, **metadat
     save_file(dict(weights), path, metadata)
     # It comes out of a private file, for the owner alone.
     path.chmod(mode)
-
-
-@contextmanager
-def in_place_of(path: str | Path) -> Iterator[Path]:
-    """Write under another name; rename at the end, or remove."""
-    path = Path(path)
-    fresh = path.with_name(f'.{path.name}.unfinished')
-    with writing(path):
-        _remove(fresh)
-        try:
-            yield fresh
-            if path.is_dir() and fresh.is_dir():
-                path.rmdir()
-            os.replace(fresh, path)
-        finally:
-            _remove(fresh)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import InputError, closest
+from ..io.files import in_place_of
 from ..io.images import BadImageError, decode_image
 from ..io.locks import Lock
 from .image_folder import list_images, why_empty
@@ -193,11 +194,9 @@ def _claim(out: Path, settings: dict) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    # Of a name that no data set lists, and that the next attempt writes over.
-    part = path.with_name(f'.{path.name}.part')
-    part.write_bytes(data)
-    part.replace(path)
+    """Write a file whole or not at all; before, its name is one that no data set lists."""
+    with in_place_of(path) as fresh:
+        fresh.write_bytes(data)
 
 
 class _FolderSink:
@@ -266,7 +265,6 @@ def _convert_one(
     if folder is None:
         return name, buffer.getvalue(), None
     path = folder / f'{source.target_name(name)}.{kind}'
-    path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, buffer.getvalue())
     return name, None, None
 

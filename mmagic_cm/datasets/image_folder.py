@@ -9,6 +9,7 @@ from typing import NoReturn
 from mmengine.logging import print_log
 
 from ..errors import InputError, closest, doing
+from ..io.files import existing_file
 from ..registry import DATASETS
 from .base import ImageDataset
 
@@ -174,9 +175,7 @@ def read_annotations(path: str | Path) -> tuple[list[str], list[int] | None]:
     Raises:
         InputError: No such file, nothing in it, or a line that does not fit.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f'There is no ann_file {path}.')
+    path = existing_file(path, 'ann_file')
     with doing(f'reading {path}'):
         lines = path.read_text(encoding='utf-8').rstrip().splitlines()
     names, labels = [], []

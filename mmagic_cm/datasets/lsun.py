@@ -11,6 +11,7 @@ from mmengine.dist import is_main_process
 from tqdm import tqdm
 
 from ..errors import InputError, doing
+from ..io.files import in_place_of
 from ..io.images import BadImageError
 from ..registry import DATASETS
 from .image_folder import ImageFolder, class_names
@@ -123,15 +124,11 @@ def list_keys(folder: str | Path, cache: bool = True) -> np.ndarray:
             keys = np.array([_text(key, folder) for key in listed])
     if not cache:
         return keys
-    part = path.with_name(f'.keys.{os.getpid()}.npy')
     try:
-        np.save(part, keys)
-        part.replace(path)
+        with in_place_of(path, shared=True) as fresh, open(fresh, 'wb') as file:
+            np.save(file, keys)
     except OSError:
-        # Read-only, or full: listing takes its time again next time.
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        return keys
+        return keys  # Read-only, or full: listing takes its time again next time.
     return np.load(path, mmap_mode='r', allow_pickle=False)
 
 

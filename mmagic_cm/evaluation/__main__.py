@@ -9,6 +9,7 @@ import torch
 from ..apis import load_config
 from ..cli import Parser
 from ..errors import InputError, run_cli
+from ..io.devices import choose_device
 from ..metrics import InceptionFeatures, ModuleFeatures, PixelFeatures
 from ..metrics.features import FeatureExtractor, extract
 from ..metrics.scores import KNOWN_METRICS, available_metrics, check_metrics, compute_scores
@@ -107,7 +108,7 @@ def main() -> None:
         if value is not None and value < 1:
             raise InputError(f'--{name.replace("_", "-")} must be at least 1, not {value}.')
     extractor = choose_extractor(args.extractor, args.inception, args.input_size)
-    extractor.to(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    extractor.to(choose_device(args.device))
     metrics = None if args.metrics is None else check_metrics(args.metrics.split(','))
     real: str | dict = args.reference
     if real.endswith('.py'):

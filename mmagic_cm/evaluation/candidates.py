@@ -1,22 +1,19 @@
 """Samplers that are judged one after another, by one model and the same noise, and remembered."""
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import Runner
-from torch import nn
 
 from ..checkpoints import sampling_part
 from ..engine.hooks.curriculum import unwrapped
 from ..errors import InputError, doing
-from ..io.images import writing
+from ..io.digests import tensors_digest, text_digest
+from ..io.files import in_place_of
 from ..registry import DIFFUSION_SAMPLERS
 
 
@@ -46,7 +43,7 @@ class Candidates:
         self._model = unwrapped(runner)
         self._key = _key_of(runner)
         runner.logger.addFilter(_Once())
-        digest = hashlib.sha256(_text(self._key).encode()).hexdigest()[:8]
+        digest = text_digest(_text(self._key))[:8]
         self.path = Path(folder) / f'search_timesteps_{digest}.json'
         # Only the main process writes, and may have written before others have looked.
         tried = [self._read() if is_main_process() else None]
@@ -94,10 +91,8 @@ class Candidates:
     def _write(self) -> None:
         """Replace the file by a whole one, whenever the process ends."""
         content = dict(key=self._key, tried=self._tried)
-        with writing(self.path):
-            fresh = self.path.with_suffix('.tmp')
+        with in_place_of(self.path) as fresh:
             fresh.write_text(json.dumps(content, indent=1) + '\n')
-            os.replace(fresh, self.path)
 
 
 class _Once(logging.Filter):
@@ -121,7 +116,7 @@ def _key_of(runner: Runner) -> dict[str, Any]:
     settings = {k: v for k, v in sampling_part(cfg['model']).items() if k != 'sampler'}
     key = dict(
         model=settings,
-        weights=weights_digest(model),
+        weights=tensors_digest(model.state_dict()),
         precision=model.precision,
         guidance_scale=model.guidance_scale,
         seed=model.sampling_seed,
@@ -129,16 +124,6 @@ def _key_of(runner: Runner) -> dict[str, Any]:
         evaluator=cfg['test_evaluator'],
     )
     return json.loads(_text(key))
-
-
-def weights_digest(model: nn.Module) -> str:
-    """The first 16 hexadecimal digits of a SHA-256 of all weights with their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
-        flat = tensor.detach().to('cpu').contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def _text(value: Any) -> str:

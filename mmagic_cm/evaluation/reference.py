@@ -1,9 +1,7 @@
 """What generated images are compared with: statistics of real ones, read or computed once."""
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +11,11 @@ import numpy as np
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from ..checkpoints.released import cache_folder
 from ..datasets.npz import NPZ_ERRORS
 from ..errors import InputError
-from ..io.images import writing
+from ..io.cached_file import cache_folder
+from ..io.digests import text_digest
+from ..io.files import in_place_of
 from ..metrics.features import FeatureExtractor, Features
 from ..metrics.fid import Gaussian, GaussianAccumulator
 from ..metrics.inception import InceptionFeatures
@@ -93,14 +92,8 @@ def save_reference(reference: Reference, path: str | Path, **fields: Any) -> Non
     known = dict(identity=reference.identity, count=reference.count, size=reference.size)
     arrays |= {name: value for name, value in known.items() if value is not None}
     arrays |= dict(crop=reference.crop, source=reference.source)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    with writing(path):
-        try:
-            with open(part, 'wb') as file:
-                np.savez(file, **arrays)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with in_place_of(path, shared=True) as fresh, open(fresh, 'wb') as file:
+        np.savez(file, **arrays)
 
 
 def _read_npz(path: Path, names: Sequence[str] = ()) -> tuple[list[str], dict[str, Any]]:
@@ -166,7 +159,7 @@ def _computed(
     """The statistics of pictures, from the cache where they are the same."""
     digest = source.digest()
     key = json.dumps([source.name, source.crop, extractor.identity])
-    key = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+    key = text_digest(key)
     stem = Path(source.name).stem.replace(' ', '_')
     path = cache_folder() / 'statistics' / f'{stem}-{key}.npz'
     if path.is_file() and str(_read_npz(path, ['digest'])[1].get('digest')) == digest:

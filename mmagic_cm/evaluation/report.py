@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..io.images import writing
+from ..io.files import writing
 
 CAVEAT = (
     'This model was trained with LPIPS. LPIPS and the Inception network of FID were both trained '

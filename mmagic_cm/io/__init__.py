@@ -1,1 +1,1 @@
-"""Files: pictures, downloads, locks."""
+"""Files: pictures, downloads, locks, digests; and where to compute."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import InputError
+from .files import in_place_of
 
 CHUNK = 2**20
 
@@ -110,14 +111,13 @@ def unpack_member(archive: str | Path, member: str, folder: str | Path) -> Path:
     target = Path(folder, Path(member).name)
     if target.is_file():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f'.{target.name}.part')
     try:
         with zipfile.ZipFile(archive) as files:
             size = files.getinfo(member).file_size
             with (
                 files.open(member) as packed,
-                part.open('wb') as file,
+                in_place_of(target) as fresh,
+                fresh.open('wb') as file,
                 tqdm(desc=f'unpacking {member}', total=size, unit='B', unit_scale=True) as bar,
             ):
                 while chunk := packed.read(CHUNK):
@@ -129,5 +129,4 @@ def unpack_member(archive: str | Path, member: str, folder: str | Path) -> Path:
         raise InputError(
             f'{archive} is damaged ({error}): delete it and fetch it again.'
         ) from error
-    part.replace(target)
     return target

@@ -1,7 +1,6 @@
 """Pictures: uint8 <-> [-1, 1], grids, files. The one place where these are decided."""
 
 import io
-import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from ..errors import InputError, doing
+from ..errors import InputError
+from .files import existing_file, writing
 
 # What is read. Pillow knows more, of which some run programs: PostScript, by any name.
 FORMATS = ('PNG', 'JPEG', 'GIF', 'WEBP', 'BMP', 'TIFF')
@@ -53,9 +53,8 @@ def open_image(source: str | Path | bytes, name: str | None = None) -> Iterator[
     """
     in_memory = isinstance(source, bytes)
     try:
-        if not (in_memory or os.path.isfile(source)):
-            # Or a pipe, which would be waited for.
-            raise FileNotFoundError(source)
+        if not in_memory:
+            existing_file(source)
         with Image.open(io.BytesIO(source) if in_memory else source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(
@@ -64,12 +63,10 @@ def open_image(source: str | Path | bytes, name: str | None = None) -> Iterator[
             yield image
     except DECODING_ERRORS as error:
         name = name or ('A picture' if in_memory else source)
-        if isinstance(error, FileNotFoundError):
-            reason = 'there is no such file'
-        elif isinstance(error, Image.UnidentifiedImageError):
+        if isinstance(error, Image.UnidentifiedImageError):
             reason = f'it is of no known format ({", ".join(FORMATS)})'
         else:
-            reason = ' '.join(str(error).split()) or type(error).__name__
+            reason = ' '.join(str(error).rstrip('.').split()) or type(error).__name__
         raise BadImageError(f'{name} cannot be read as a picture: {reason}.') from error
 
 
@@ -159,14 +156,6 @@ def make_grid(
 
 def _to_pil(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Make the folders above a file, and name it where it cannot be written."""
-    with doing(f'writing {path}'):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
 
 
 def is_picture(path: str | Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.dist import barrier, is_main_process
 
 from ..errors import InputError
-from .images import writing
+from .files import writing
 
 _held: set[int] = set()
 

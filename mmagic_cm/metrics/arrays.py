@@ -8,13 +8,6 @@ from ..errors import InputError
 BLOCK = 4096  # rows that are turned into float64 at once
 
 
-def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """``device``, or where it is None a GPU if there is one, else the CPU."""
-    if device is None:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return torch.device(device)
-
-
 def as_tensor(features: np.ndarray | torch.Tensor, what: str = 'features') -> torch.Tensor:
     """A set of features as a tensor, where it is and of the type that it has.
 

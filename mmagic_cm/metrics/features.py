@@ -1,6 +1,5 @@
 """What metrics look at instead of pixels: feature extractors, and the features of a set."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..io.digests import tensors_digest
 from ..io.images import to_unit_range
 from ..registry import FEATURE_EXTRACTORS
 from .arrays import as_tensor, first_bad_row
@@ -241,13 +241,8 @@ def _size(shape: Sequence[int]) -> str:
 
 def weights_digest(module: nn.Module) -> str:
     """Digest of a module: its layers as it prints them, its parameters and its buffers."""
-    digest = hashlib.blake2b(repr(module).encode(), digest_size=8)
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    for name, tensor in sorted(tensors.items()):
-        array = tensor.detach().cpu().contiguous()
-        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)} '.encode())
-        digest.update(array.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return tensors_digest(tensors, repr(module))
 
 
 @FEATURE_EXTRACTORS.register_module()

@@ -1,19 +1,16 @@
 """The Inception network of 2015 that published figures rest on."""
 
-import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import barrier
 from torch import nn
 
 from ..checkpoints import read_checkpoint
-from ..checkpoints.released import cache_folder
 from ..errors import InputError, doing
-from ..io.download import download
+from ..io.cached_file import CachedFile, cache_folder
+from ..io.files import existing_file
 from ..registry import FEATURE_EXTRACTORS
 from .features import NetworkFeatures, weights_digest
 
@@ -49,45 +46,49 @@ class InceptionFeatures(NetworkFeatures):
         self.weights = weights
 
     @property
-    def path(self) -> Path:
-        """The file of weights."""
-        if self.weights != 'cache':
-            return Path(self.weights).expanduser()
-        return cache_folder() / _url().rsplit('/', 1)[-1]
+    def file(self) -> CachedFile:
+        """The one of torch-fidelity."""
+        url = _url()
+        name = url.rsplit('/', 1)[-1]
+        return CachedFile(
+            'The network of InceptionFeatures',
+            url,
+            cache_folder() / name,
+            name.rsplit('-', 1)[-1].removesuffix('.pth'),
+            'run `python demo/download_checkpoints.py --inception`, name a copy by weights=FILE',
+        )
 
-    def fetch(self) -> None:
+    def fetch(self) -> Path:
         """Download the weights into the cache (91 MB) unless they are there.
 
         One process of each machine downloads, the others wait for it.
 
+        Returns:
+            The file of weights.
+
         Raises:
             InputError: They cannot be downloaded, or ``weights`` names a file that is not there.
         """
-        try:
-            if self.weights == 'cache' and os.environ.get('LOCAL_RANK', '0') == '0':
-                download(_url(), self.path, _check_hash)
-        finally:
-            barrier()
-        self._check_path()
+        return self.file.fetch() if self.weights == 'cache' else self.path
+
+    @property
+    def path(self) -> Path:
+        """The file of weights, which is there.
+
+        Raises:
+            InputError: It is not.
+        """
+        if self.weights == 'cache':
+            return self.file.find()
+        return existing_file(self.weights, 'file of weights')
 
     def _read(self) -> tuple[nn.Module, str]:
-        self._check_path()
-        weights = read_checkpoint(self.path)
-        network = _build(weights.get('state_dict', weights), self.path)
+        path = self.path
+        weights = read_checkpoint(path)
+        network = _build(weights.get('state_dict', weights), path)
         return network, (
             f'InceptionFeatures: torch-fidelity inception-v3-compat, weights '
             f'{weights_digest(network)}, resized to 299 as TensorFlow 1 does'
-        )
-
-    def _check_path(self) -> None:
-        if self.path.is_file():
-            return
-        if self.weights != 'cache':
-            raise InputError(f'InceptionFeatures: there is no file of weights {self.path}.')
-        raise InputError(
-            f'InceptionFeatures needs weights that are not there yet: run `python '
-            f'demo/download_checkpoints.py --inception`, or put {_url()} at {self.path}, or name '
-            f'a copy by weights=FILE.'
         )
 
     def _compute(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -104,17 +105,6 @@ class InceptionFeatures(NetworkFeatures):
             handle.remove()
         maps = spatial[0].permute(0, 2, 3, 1).flatten(1)  # TensorFlow's order
         return {'features': features, 'spatial': maps, 'logits': logits}
-
-
-def _check_hash(path: Path) -> None:
-    """The name of the file ends in the beginning of its SHA-256."""
-    beginning = _url().rsplit('-', 1)[-1].removesuffix('.pth')
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not found.startswith(beginning):
-        raise InputError(
-            f'{_url()} is not the file that it should be: its SHA-256 begins with '
-            f'{found[: len(beginning)]} instead of {beginning}.'
-        )
 
 
 def _fidelity() -> Any:

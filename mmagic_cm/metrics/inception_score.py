@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .arrays import as_tensor, choose_device
+from ..io.devices import choose_device
+from .arrays import as_tensor
 
 
 class InceptionScore(NamedTuple):

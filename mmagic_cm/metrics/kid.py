@@ -8,7 +8,8 @@ import torch
 from mmengine.logging import print_log
 
 from ..errors import InputError
-from .arrays import as_tensor, choose_device
+from ..io.devices import choose_device
+from .arrays import as_tensor
 
 
 class KernelDistance(NamedTuple):

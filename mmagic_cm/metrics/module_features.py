@@ -1,6 +1,5 @@
 """Features from any network."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,8 @@ from torch import nn
 
 from ..checkpoints import read_checkpoint
 from ..errors import InputError, doing
+from ..io.digests import file_digest
+from ..io.files import existing_file
 from ..registry import FEATURE_EXTRACTORS, MODELS, resolve
 from .features import NetworkFeatures, weights_digest
 
@@ -120,12 +121,10 @@ class ModuleFeatures(NetworkFeatures):
 
 def _load_torchscript(path: Path) -> tuple[nn.Module, str, str]:
     """The module in a file, its name, and the digest of the file."""
-    if not path.is_file():
-        raise InputError(f'ModuleFeatures: there is no TorchScript file {path}.')
+    existing_file(path, 'TorchScript file')
     with doing(f'reading the TorchScript file {path}'):
         network = torch.jit.load(path, map_location='cpu')
-    digest = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-    return network, f'TorchScript {network.original_name}', digest
+    return network, f'TorchScript {network.original_name}', file_digest(path)[:16]
 
 
 def _load_weights(network: nn.Module, path: str | Path) -> None:

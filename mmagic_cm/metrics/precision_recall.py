@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .arrays import BLOCK, as_tensor, choose_device
+from ..io.devices import choose_device
+from .arrays import BLOCK, as_tensor
 
 # Rounding of a squared distance, relative to the squared lengths of its two vectors.
 _ROUNDING = 1e-12

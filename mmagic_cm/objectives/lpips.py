@@ -1,17 +1,17 @@
 """LPIPS (arXiv:1801.03924): the distance of two images in the features of a VGG16."""
 
-import os
 import warnings
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import barrier
 from torch import nn
 
 from ..checkpoints import read_checkpoint
 from ..checkpoints.layouts import fit_state_dict
 from ..errors import InputError
+from ..io.cached_file import CachedFile
+from ..io.files import existing_file
 from ..registry import DISTANCES
 
 POOLING = {'max': nn.MaxPool2d, 'avg': nn.AvgPool2d}
@@ -57,45 +57,27 @@ class LPIPS(nn.Module):
 
     @property
     def path(self) -> Path:
-        """The file of weights of the VGG16."""
-        if self.weights != 'cache':
-            return Path(self.weights)
-        return Path(torch.hub.get_dir()) / 'checkpoints' / _url().rsplit('/', 1)[-1]
+        """The file of weights of the VGG16, which is there.
 
-    def fetch(self) -> None:
+        Raises:
+            InputError: It is not.
+        """
+        if self.weights == 'cache':
+            return _vgg16().find()
+        return existing_file(self.weights, 'file of weights')
+
+    def fetch(self) -> Path:
         """Download the weights into torch's cache (528 MB) unless they are there.
 
         One process of each machine downloads, the others wait for it.
 
+        Returns:
+            The file of weights.
+
         Raises:
             InputError: They cannot be downloaded; or ``weights`` names a file that is not there.
         """
-        try:
-            if os.environ.get('LOCAL_RANK', '0') == '0':
-                self._download()
-        finally:
-            barrier()
-        if not self.path.is_file():
-            raise InputError(self._advice())
-
-    def _download(self) -> None:
-        if self.weights != 'cache' or self.path.is_file():
-            return
-        # torchvision's file names end in the beginning of the file's hash.
-        beginning = self.path.stem.rsplit('-', 1)[-1]
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(_url(), str(self.path), beginning)
-        except (OSError, RuntimeError) as error:  # no network; a file of another hash
-            raise InputError(f'{self._advice()} ({error})') from error
-
-    def _advice(self) -> str:
-        if self.weights != 'cache':
-            return f'LPIPS: there is no file of weights {self.path}.'
-        return (
-            f'LPIPS needs the weights of a VGG16: put {_url()} at {self.path}, or name a copy '
-            f'by weights=FILE.'
-        )
+        return _vgg16().fetch() if self.weights == 'cache' else self.path
 
     def load(self) -> None:
         """Read the weights; again does nothing.
@@ -105,21 +87,20 @@ class LPIPS(nn.Module):
         """
         if self.network is not None:
             return
-        if not self.path.is_file():
-            raise InputError(self._advice())
+        path = self.path
         # The first call may come where tensors are made elsewhere, or are of no use in training.
         with torch.device('cpu'), torch.inference_mode(False):
             network, linear = _build()
             features = {
                 name: tensor
-                for name, tensor in read_checkpoint(self.path).items()
+                for name, tensor in read_checkpoint(path).items()
                 if not name.startswith('classifier.')
             }
             expected = {_torchvision_name(k): v for k, v in network.net.state_dict().items()}
             try:
                 fit_state_dict(features, expected)
             except InputError as error:
-                raise InputError(f'{self.path} is no VGG16 of torchvision: {error}') from error
+                raise InputError(f'{path} is no VGG16 of torchvision: {error}') from error
             weights = {k: features[_torchvision_name(k)] for k in network.net.state_dict()}
             network.net.load_state_dict(weights, assign=True)
             network.load_state_dict(linear, assign=True, strict=False)
@@ -171,10 +152,14 @@ class LPIPS(nn.Module):
         return [F.normalize(layer.float(), eps=1e-10) for layer in layers]
 
 
-def _url() -> str:
+def _vgg16() -> CachedFile:
     from torchvision.models import VGG16_Weights
 
-    return VGG16_Weights.IMAGENET1K_V1.url
+    url = VGG16_Weights.IMAGENET1K_V1.url
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / url.rsplit('/', 1)[-1]
+    # torchvision's file names end in the beginning of the file's hash.
+    digest = path.stem.rsplit('-', 1)[-1]
+    return CachedFile('The VGG16 of LPIPS', url, path, digest, 'name a copy by weights=FILE')
 
 
 def _torchvision_name(name: str) -> str:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..errors import InputError, doing
-from ..io.images import decode_image, writing
+from ..io.files import existing_file, writing
+from ..io.images import decode_image
 from ..metrics.names import find_figure, higher_is_better
 
 # Title, names of the figures in the log, and whether the axis is logarithmic.
@@ -40,9 +41,7 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: There is no such file.
     """
-    if not path.is_file():
-        raise InputError(f'There is no file {path}.')
-    return path.read_text(encoding='utf-8')
+    return existing_file(path).read_text(encoding='utf-8')
 
 
 def read_entries(work_dir: Path) -> Iterator[dict]:

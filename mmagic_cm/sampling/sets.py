@@ -5,7 +5,6 @@ whole or not at all. So a command that was killed goes on where it stopped, what
 number of processes it has then.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -13,7 +12,7 @@ import shutil
 import sys
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,7 +24,9 @@ from tqdm import tqdm
 
 from ..diffusion.samplers import DiffusionSampler
 from ..errors import InputError, doing
-from ..io.images import is_picture, make_grid, save_image, writing
+from ..io.digests import tensors_digest
+from ..io.files import writing
+from ..io.images import is_picture, make_grid, save_image
 from ..io.locks import Lock
 from ..models.consistency_model import ConsistencyModel
 from .loop import Labels, check_seed, choose_labels, iter_samples
@@ -138,11 +139,11 @@ def _settings(
             dict(
                 num_samples=num_samples,
                 seed=seed,
-                labels=None if labels is None else _digest([labels]),
+                labels=None if labels is None else tensors_digest(dict(labels=labels)),
                 sampler=_settings_of(sampler),
                 guidance_scale=model.guidance_scale,
                 precision=model.precision,
-                model=_digest(model.denoiser.state_dict().values(), _parts(model)),
+                model=tensors_digest(model.denoiser.state_dict(), _parts(model)),
             ),
             default=str,
         )
@@ -166,13 +167,6 @@ def _parts(model: ConsistencyModel) -> str:
             for part in parts
         ]
     )
-
-
-def _digest(tensors: Iterable[torch.Tensor], text: str = '') -> str:
-    digest = hashlib.blake2b(text.encode(), digest_size=8)
-    for tensor in tensors:
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _prepare(part: Path, settings: dict) -> None:

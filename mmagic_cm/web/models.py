@@ -10,12 +10,13 @@ import torch
 from mmengine.config import Config
 from torchvision.models import ResNet50_Weights
 
-from ..apis import choose_device, init_model, load_config
+from ..apis import init_model, load_config
 from ..checkpoints import RELEASED, Checkpoint
 from ..checkpoints.checkpoint import SUFFIXES
 from ..checkpoints.released import cache_folder, configs_folder
 from ..diffusion.samplers import OnestepSampler
 from ..errors import InputError, closest
+from ..io.devices import choose_device
 from ..models.consistency_model import ConsistencyModel
 from ..plotting.runs import is_run
 

@@ -137,7 +137,7 @@ def test_a_killed_conversion_goes_on(folder, tmp_path, monkeypatch, out, dataset
     assert report.present + report.written == 40
     # What is there is not done again.
     assert before.items() <= files(out).items()
-    assert not list(out.rglob('*.part'))
+    assert not list(out.rglob('*.unfinished'))
     assert_same(images(dataset(out)), cropped(ImageFolder(root)))
 
 

@@ -136,7 +136,7 @@ def test_what_a_header_promises_is_bounded(tmp_path, encode):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / 'x.png')
-    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*: there is no such file'):
+    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*: There is no file'):
         LoadImage()(dict(img_path=tmp_path / 'x.png'))
 
 
@@ -157,7 +157,7 @@ def test_broken_files_are_named(tmp_path, picture, encode, kind, keep):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*: there is no such file'):
+    with pytest.raises(BadImageError, match=r'x\.png cannot be read .*: There is no file'):
         LoadImage()(dict(img_path=str(tmp_path / 'x.png')))
 
 

@@ -120,7 +120,7 @@ def test_what_is_missing_is_said_before_anything_is_drawn(tmp_path):
         (dict(reference=str(tmp_path / 'none.npz')), 'There is no'),
         (dict(reference=None), 'fid needs'),
         (dict(names=('is',)), "is needs 'logits'"),
-        (dict(extractor='InceptionFeatures'), 'InceptionFeatures needs weights'),
+        (dict(extractor='InceptionFeatures'), 'network of InceptionFeatures'),
     ):
         metric = build(**settings)
         with pytest.raises(InputError, match=match):

@@ -11,6 +11,7 @@ from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
 from mmagic_cm.errors import InputError
+from mmagic_cm.io import cached_file
 from mmagic_cm.objectives import LPIPS, lpips
 from mmagic_cm.registry import DISTANCES, resolve
 
@@ -203,7 +204,7 @@ def test_loading_again_does_nothing(weights, monkeypatch):
 
 def test_the_constructor_reads_and_downloads_nothing(hub, offline, monkeypatch):
     monkeypatch.setattr(lpips, 'read_checkpoint', None)
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', None)
+    monkeypatch.setattr(cached_file, 'download', None)
     state = torch.get_rng_state()
     assert [*LPIPS().parameters()] == []
     LPIPS('/nowhere.pth')
@@ -212,32 +213,32 @@ def test_the_constructor_reads_and_downloads_nothing(hub, offline, monkeypatch):
 
 def test_offline_the_file_and_its_place_are_named(hub, offline):
     place = hub / FILE_NAME
-    assert LPIPS().path == place
     url = VGG16_Weights.IMAGENET1K_V1.url
     with pytest.raises(InputError) as caught:
         LPIPS().fetch()
     message = str(caught.value)
-    assert message.startswith(f'LPIPS needs the weights of a VGG16: put {url} at {place}, ')
+    assert url in message
+    assert str(place) in message
     assert 'Network is unreachable' in message
     # A call never downloads.
-    with pytest.raises(InputError, match='needs the weights of a VGG16'):
+    with pytest.raises(InputError, match='VGG16 of LPIPS') as caught:
         LPIPS()(*pair())
+    assert f'put {url} at {place}' in str(caught.value)
     assert not place.exists()
 
 
 def test_fetch_downloads_once_into_the_cache(hub, weights, monkeypatch):
     calls = []
 
-    def download(url, path, hash_prefix, progress=True):
-        calls.append((url, path, hash_prefix, progress))
-        Path(path).write_bytes(weights.read_bytes())
+    def download(url, path, check, progress):
+        calls.append((url, path, check.__self__.digest))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(weights.read_bytes())
 
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    monkeypatch.setattr(cached_file, 'download', download)
     distance = LPIPS(resize=None)
     distance.fetch()
-    distance.fetch()
-    expected = (VGG16_Weights.IMAGENET1K_V1.url, str(hub / FILE_NAME), '397923af', True)
-    assert calls == [expected]
+    assert calls == [(VGG16_Weights.IMAGENET1K_V1.url, hub / FILE_NAME, '397923af')]
     assert distance(*pair()).shape == (2,)
 
 
@@ -250,18 +251,18 @@ def test_only_one_process_of_a_machine_downloads(hub, weights, monkeypatch):
         (hub / FILE_NAME).write_bytes(weights.read_bytes())
 
     monkeypatch.setenv('LOCAL_RANK', '1')
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', None)
-    monkeypatch.setattr(lpips, 'barrier', first_process_is_done)
+    monkeypatch.setattr(cached_file, 'download', None)
+    monkeypatch.setattr(cached_file, 'barrier', first_process_is_done)
     LPIPS().fetch()
     assert waiting
 
 
 def test_the_other_processes_do_not_wait_for_a_download_that_failed(hub, offline, monkeypatch):
     waiting = []
-    monkeypatch.setattr(lpips, 'barrier', lambda: waiting.append(True))
+    monkeypatch.setattr(cached_file, 'barrier', lambda: waiting.append(True))
     for rank in '0', '1':
         monkeypatch.setenv('LOCAL_RANK', rank)
-        with pytest.raises(InputError, match='needs the weights of a VGG16'):
+        with pytest.raises(InputError, match='vgg16'):
             LPIPS().fetch()
     assert len(waiting) == 2
 

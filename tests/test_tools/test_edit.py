@@ -97,7 +97,7 @@ def test_walks(command, files, checkpoint):
         (['inpaint', 'a.png'], "Did you mean 'inpainting'"),
         (['inpainting', 'a.png'], 'one mask for all'),
         (['inpainting', 'a.png', '--mask', 'b.txt'], 'b.txt cannot be read as a picture'),
-        (['inpainting', 'none.png', '--mask', 'mask.png'], 'there is no such file'),
+        (['inpainting', 'none.png', '--mask', 'mask.png'], 'There is no file'),
         (['super-resolution', 'a.png', '--factor', 3], 'factor 3 does not divide'),
         (['super-resolution', 'a.png', '--labels', 11], 'Label 11 is out of range'),
         (['colorization', 'a.png'], 'needs a model of colour pictures'),

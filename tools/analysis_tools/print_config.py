@@ -22,7 +22,7 @@ def main() -> None:
     args = parse_args()
     from mmagic_cm.apis import load_config
     from mmagic_cm.datasets import fill_num_classes, merge_options
-    from mmagic_cm.io.images import writing
+    from mmagic_cm.io.files import writing
 
     if args.out and args.out.suffix != '.py':
         raise InputError(f'{args.out} does not name a config: end it with .py.')

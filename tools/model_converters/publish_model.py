@@ -47,7 +47,8 @@ def main() -> None:
     from mmagic_cm.apis import load_config
     from mmagic_cm.checkpoints.conversion import read_source
     from mmagic_cm.checkpoints.model_card import model_card
-    from mmagic_cm.checkpoints.writing import content_hash, in_place_of
+    from mmagic_cm.io.digests import file_digest
+    from mmagic_cm.io.files import in_place_of
 
     path = choose_name(args.out, args.format)
     config = None if args.config is None else load_config(args.config)
@@ -55,7 +56,7 @@ def main() -> None:
     # Not by its own name, which could be the source's.
     fresh = path.with_name(f'.unhashed-{path.name}')
     source.write_ours(fresh)
-    published = path.with_name(f'{path.stem}-{content_hash(fresh)}{path.suffix}')
+    published = path.with_name(f'{path.stem}-{file_digest(fresh)[:8]}{path.suffix}')
     fresh.replace(published)
     card = published.with_suffix('.md')
     with in_place_of(card) as text:

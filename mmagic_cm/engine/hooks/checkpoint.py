@@ -1,7 +1,6 @@
 """The hook that saves checkpoints such that neither a kill nor a divergence costs the last one."""
 
 import inspect
-import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,29 +13,15 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
 from ...errors import InputError, closest
-from ...io.images import writing
+from ...io.files import UNFINISHED, in_place_of
 from ...registry import HOOKS
 from .curriculum import is_due
-
-_UNFINISHED = '.unfinished'
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file that is there as a whole or not at all, whenever the process is killed."""
-    path = Path(path)
-    unfinished = path.with_name(path.name + _UNFINISHED)
-    with writing(path):
-        with open(unfinished, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    # The new name itself is on the disk once its folder is.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with in_place_of(path, durable=True) as fresh:
+        fresh.write_bytes(data)
 
 
 @register_backend('mmagic_cm_atomic')
@@ -97,7 +82,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     @master_only
     def _remove_unfinished(self, runner: Runner) -> None:
         for folder in {Path(self.out_dir), Path(runner.work_dir)}:
-            for path in folder.glob(f'*{_UNFINISHED}'):
+            for path in folder.glob(f'*{UNFINISHED}'):
                 path.unlink()
 
     def every_n_train_iters(self, runner: Runner, n: int, start: int = 0) -> bool:

@@ -1,6 +1,7 @@
 """Checkpoints of a run that went wrong."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,10 +180,11 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(descriptor):
         raise OSError('No space left on device')
 
-    monkeypatch.setattr(checkpoint_hook.os, 'fsync', fail)
+    monkeypatch.setattr(os, 'fsync', fail)
     with pytest.raises(OSError, match='No space left'):
         checkpoint_hook.write_atomically(path, b'new')
     assert path.read_bytes() == b'old'
+    assert [*tmp_path.iterdir()] == [path]
 
 
 @pytest.mark.parametrize(('interval', 'scores', 'best'), [(1, (3, 1, 2, 4), 2), (2, (2, 1), 4)])
