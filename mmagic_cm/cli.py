@@ -90,9 +90,30 @@ def add_ema_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--precision fp32|bf16|fp16``."""
+def add_model_arguments(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add what all take that draw: ``--ema``, ``--precision``, ``--seed``, ``--cfg-options``."""
+    add_ema_argument(parser)
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
+    parser.add_argument('--seed', type=int, default=0, help='of the set of images')
+    add_config_options(parser, example)
+
+
+def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how to draw: ``--guidance-scale``, ``--batch-size``, ``--device``."""
+    parser.add_argument('--guidance-scale', type=float, help="default: the config's")
+    parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
+    parser.add_argument('--device', help='default: a GPU where there is one')
+
+
+def add_sampler_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--sampler NAME [KEY=VALUE ...]``."""
+    parser.add_argument(
+        '--sampler',
+        nargs='+',
+        action=NameAndSettings,
+        metavar=('NAME', 'KEY=VALUE'),
+        help="default: the config's; or such as: heun num_steps=18",
+    )
 
 
 def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:

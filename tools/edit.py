@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from mmagic_cm.cli import Parser, add_config_options, add_ema_argument, add_precision_argument
+from mmagic_cm.cli import Parser, add_drawing_arguments, add_model_arguments
 from mmagic_cm.errors import InputError, closest, run_cli
 
 
@@ -63,19 +63,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--labels', help='of a conditional model: one for all, or one for each picture: 3,1,4'
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the set of candidates')
     parser.add_argument(
         '--num-candidates', type=int, help='for each picture (4); of an interpolation, its length'
     )
     parser.add_argument(
         '--teacher', metavar='CKPT', help='of an interpolation: an EDM model of the same network'
     )
-    parser.add_argument('--guidance-scale', type=float, help="default: the config's")
-    add_precision_argument(parser)
-    add_ema_argument(parser)
-    parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
-    parser.add_argument('--device', help='default: a GPU where there is one')
-    add_config_options(parser, 'model.denoiser.sigma_data=0.5')
+    add_drawing_arguments(parser)
+    add_model_arguments(parser, 'model.denoiser.sigma_data=0.5')
     return parser.parse_args()
 
 

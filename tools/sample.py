@@ -3,16 +3,16 @@
 import argparse
 
 from mmagic_cm.cli import (
-    NameAndSettings,
     Parser,
-    add_config_options,
-    add_ema_argument,
+    add_drawing_arguments,
     add_launcher_arguments,
-    add_precision_argument,
+    add_model_arguments,
+    add_sampler_argument,
     join_processes,
+    parse_count,
     parse_integers,
 )
-from mmagic_cm.errors import InputError, run_cli
+from mmagic_cm.errors import run_cli
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,13 +37,7 @@ def parse_args() -> argparse.Namespace:
         default='random',
         help="'random' (default; from the seed), 'balanced', or classes in turn: 1,5,9 or 0-9",
     )
-    parser.add_argument(
-        '--sampler',
-        nargs='+',
-        action=NameAndSettings,
-        metavar=('NAME', 'KEY=VALUE'),
-        help="default: the config's; or such as: heun num_steps=18",
-    )
+    add_sampler_argument(parser)
     parser.add_argument(
         '--ts',
         type=parse_integers,
@@ -55,14 +49,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-scales', type=int, help="what --ts and --timesteps count; default: the config's"
     )
-    parser.add_argument('--guidance-scale', type=float, help="default: the config's")
-    add_precision_argument(parser)
-    add_ema_argument(parser)
-    parser.add_argument('--seed', type=int, default=0, help='of the set of images')
-    parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
-    parser.add_argument('--columns', type=int, help='of a grid; default: as many as rows')
-    parser.add_argument('--device', help='default: a GPU where there is one')
-    add_config_options(parser, 'model.denoiser.sigma_data=0.5')
+    parser.add_argument('--columns', type=parse_count, help='of a grid; default: as many as rows')
+    add_drawing_arguments(parser)
+    add_model_arguments(parser, 'model.denoiser.sigma_data=0.5')
     add_launcher_arguments(parser)
     return parser.parse_args()
 
@@ -75,8 +64,6 @@ def main() -> None:
     from mmagic_cm.sampling.choice import choose_sampler
     from mmagic_cm.sampling.sets import write_samples
 
-    if args.columns is not None and args.columns < 1:
-        raise InputError(f'--columns must be at least 1, not {args.columns}.')
     config = load_config(args.config)
     merge_options(config, args.cfg_options)
     own = config.get('model', {}).get('sampler')

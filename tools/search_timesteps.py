@@ -11,12 +11,7 @@ from collections.abc import Mapping
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmagic_cm.cli import (
-    Parser,
-    add_config_options,
-    add_ema_argument,
-    add_launcher_arguments,
-)
+from mmagic_cm.cli import Parser, add_launcher_arguments, add_model_arguments
 from mmagic_cm.engine.hooks.curriculum import unwrapped
 from mmagic_cm.errors import InputError, run_cli
 from mmagic_cm.evaluation.candidates import Candidates
@@ -24,7 +19,6 @@ from mmagic_cm.evaluation.level_grid import LevelGrid, num_evaluations, own_samp
 from mmagic_cm.evaluation.runs import judging_runner
 from mmagic_cm.evaluation.timestep_search import check_search, search_timesteps
 from mmagic_cm.metrics.names import find_figure, higher_is_better, usual_figure
-from mmagic_cm.models.consistency_model import PRECISIONS
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,11 +39,8 @@ def parse_args() -> argparse.Namespace:
         '--better', choices=('lower', 'higher'), help='of a metric that is not one of ours'
     )
     parser.add_argument('--num-samples', type=int, help="images to draw; default: the config's")
-    add_ema_argument(parser)
-    parser.add_argument('--seed', type=int, default=0, help='of the set of images')
-    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='of the network')
     parser.add_argument('--work-dir', help='of what was tried; default: work_dirs/NAME_OF_CONFIG')
-    add_config_options(parser, 'test_dataloader.batch_size=100')
+    add_model_arguments(parser, 'test_dataloader.batch_size=100')
     add_launcher_arguments(parser)
     return parser.parse_args()
 

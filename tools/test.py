@@ -4,12 +4,10 @@ import argparse
 from pathlib import Path
 
 from mmagic_cm.cli import (
-    NameAndSettings,
     Parser,
-    add_config_options,
-    add_ema_argument,
     add_launcher_arguments,
-    add_precision_argument,
+    add_model_arguments,
+    add_sampler_argument,
 )
 from mmagic_cm.errors import run_cli
 
@@ -19,22 +17,13 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description='Judge a model by the metrics of its config')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help="file of weights, or 'auto': the config's own")
-    add_ema_argument(parser)
     parser.add_argument('--work-dir', help='of the log; default: work_dirs/NAME_OF_CONFIG')
     parser.add_argument(
         '--out', type=Path, help='write the figures here, as JSON; default: metrics.json by the log'
     )
     parser.add_argument('--num-samples', type=int, help="images to draw; default: the config's")
-    parser.add_argument(
-        '--sampler',
-        nargs='+',
-        action=NameAndSettings,
-        metavar=('NAME', 'KEY=VALUE'),
-        help="default: the config's; or such as: heun num_steps=18",
-    )
-    parser.add_argument('--seed', type=int, default=0, help='of the set of images')
-    add_precision_argument(parser)
-    add_config_options(parser, 'test_dataloader.batch_size=100')
+    add_sampler_argument(parser)
+    add_model_arguments(parser, 'test_dataloader.batch_size=100')
     add_launcher_arguments(parser)
     return parser.parse_args()
 

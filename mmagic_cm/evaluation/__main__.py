@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..apis import load_config
-from ..cli import Parser
+from ..cli import Parser, parse_count
 from ..errors import InputError, run_cli
 from ..io.devices import choose_device
 from ..metrics import InceptionFeatures, ModuleFeatures, PixelFeatures
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         '--inception', default='cache', metavar='FILE', help='its weights; default: the cache'
     )
     parser.add_argument(
-        '--input-size', type=int, help='side that the TorchScript file takes, such as 224'
+        '--input-size', type=parse_count, help='side that the TorchScript file takes, such as 224'
     )
     parser.add_argument(
         '--crop',
@@ -56,8 +56,8 @@ def parse_args() -> argparse.Namespace:
         help="ADM's central crop of the pictures in folders and LMDBs, to this side; auto "
         "(default): of REF's, to the size of the samples",
     )
-    parser.add_argument('--num-samples', type=int, help='only the first so many of SAMPLES')
-    parser.add_argument('--batch-size', type=int, default=64, help='images at a time')
+    parser.add_argument('--num-samples', type=parse_count, help='only the first so many of SAMPLES')
+    parser.add_argument('--batch-size', type=parse_count, default=64, help='images at a time')
     parser.add_argument('--device', help='default: a GPU where there is one')
     parser.add_argument('--out', type=Path, help='write the figures here, as JSON')
     return parser.parse_args()
@@ -66,9 +66,7 @@ def parse_args() -> argparse.Namespace:
 def _crop(text: str) -> int | str | None:
     if text in ('auto', 'none'):
         return None if text == 'none' else text
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of pixels nor 'none'")
-    return int(text)
+    return parse_count(text)
 
 
 def choose_extractor(
@@ -103,10 +101,6 @@ def first_images(source: ImageSource, count: int, batch_size: int) -> Iterator[t
 def main() -> None:
     """Judge, print, and write."""
     args = parse_args()
-    for name in ('num_samples', 'batch_size', 'input_size'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise InputError(f'--{name.replace("_", "-")} must be at least 1, not {value}.')
     extractor = choose_extractor(args.extractor, args.inception, args.input_size)
     extractor.to(choose_device(args.device))
     metrics = None if args.metrics is None else check_metrics(args.metrics.split(','))

@@ -10,17 +10,22 @@ from ..errors import InputError, closest
 from ..registry import DIFFUSION_SAMPLERS
 
 
+def sampler_names() -> dict[str, str]:
+    """What users may call the registered samplers: {'heun': 'HeunSampler', ...}."""
+    DIFFUSION_SAMPLERS.import_from_location()
+    return {
+        registered.removesuffix('Sampler').lower(): registered
+        for registered in DIFFUSION_SAMPLERS.module_dict
+    }
+
+
 def sampler_type(name: str) -> str:
     """The registered name of a sampler: 'heun', 'euler_ancestral', 'HeunSampler' -> 'HeunSampler'.
 
     Raises:
         InputError: There is no such sampler.
     """
-    DIFFUSION_SAMPLERS.import_from_location()
-    short = {
-        registered.removesuffix('Sampler').lower(): registered
-        for registered in DIFFUSION_SAMPLERS.module_dict
-    }
+    short = sampler_names()
     key = str(name).replace('_', '').lower().removesuffix('sampler')
     if key not in short:
         raise InputError(f'{name!r} is not a sampler.{closest(name, short)}')

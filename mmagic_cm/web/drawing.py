@@ -1,6 +1,7 @@
 """What the first tab does when its button is pressed: two samplers, from the same noise."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,72 +14,57 @@ from ..diffusion.schedules import karras_sigmas
 from ..errors import InputError, closest
 from ..io.images import make_grid, save_image, save_images, save_npz
 from ..models.consistency_model import ConsistencyModel
-from ..registry import DIFFUSION_SAMPLERS, resolve
+from ..registry import DIFFUSION_SAMPLERS
+from ..sampling.choice import sampler_names, sampler_type
 from ..sampling.loop import choose_labels, iter_samples
 from .events import Stopped, Watch
 
-SAMPLERS = {
-    "the model's own": None,
-    'one step': 'OnestepSampler',
-    'multistep': 'MultistepSampler',
-    'Heun': 'HeunSampler',
-    'DPM-2': 'DPM2Sampler',
-    'Euler': 'EulerSampler',
-    'Euler ancestral': 'EulerAncestralSampler',
-    'progressive': 'ProgressiveSampler',
-}
-WITH_CHURN = ('Heun', 'DPM-2')
-WITH_STEPS = (*WITH_CHURN, 'Euler', 'Euler ancestral', 'progressive')
+OWN = "the model's own"
 NOISE = {'one stream an image': PerSampleNoise, 'one stream for the batch': BatchNoise}
 
 
-@dataclass(frozen=True)
-class SamplerChoice:
-    """A sampler as the page's controls say it.
+def settings_of(kind: str) -> Collection[str]:
+    """Names of the settings that a kind of sampler has; none of the model's own."""
+    if kind == OWN:
+        return ()
+    return inspect.signature(DIFFUSION_SAMPLERS.get(sampler_type(kind))).parameters
 
-    Attributes:
-        kind: One of ``SAMPLERS``.
+
+def make_sampler(
+    model: ConsistencyModel,
+    kind: str = OWN,
+    num_levels: int = 2,
+    levels: str = '',
+    num_steps: int = 18,
+    churn: float = 0.0,
+) -> DiffusionSampler:
+    """The sampler that the page's controls say, at the noise levels of a model.
+
+    Args:
+        model: Says the range of levels.
+        kind: As :func:`~mmagic_cm.sampling.choice.sampler_type` takes it, or ``OWN``.
         num_levels: Of multistep: noise levels, one network evaluation each.
         levels: Of multistep: the noise levels themselves, such as '80, 1.3'; empty: as many of the
             Karras grid as ``num_levels`` says.
         num_steps: Of those that walk down the grid.
-        churn: Of Heun and DPM-2: how much noise is added on the way.
+        churn: Of those that can add noise on the way: how much.
+
+    Raises:
+        InputError: An unknown kind, or levels that do not fit it.
     """
-
-    kind: str = "the model's own"
-    num_levels: int = 2
-    levels: str = ''
-    num_steps: int = 18
-    churn: float = 0.0
-
-    def of(self, model: ConsistencyModel) -> DiffusionSampler:
-        """The sampler, at the noise levels of a model.
-
-        Raises:
-            InputError: An unknown kind, or levels that do not fit it.
-        """
-        if self.kind not in SAMPLERS:
-            raise InputError(f'{self.kind!r} is not a sampler.{closest(self.kind, SAMPLERS)}')
-        if SAMPLERS[self.kind] is None:
-            return model.sampler
-        denoiser = model.denoiser
-        settings: dict = dict(type=SAMPLERS[self.kind], sigma_max=denoiser.sigma_max)
-        if self.kind == 'multistep':
-            settings = dict(type=SAMPLERS[self.kind], sigma_min=denoiser.sigma_min)
-            settings['sigmas'] = self._sigmas(model)
-        elif self.kind in WITH_STEPS:
-            settings |= dict(num_steps=int(self.num_steps), rho=denoiser.rho)
-            settings |= dict(sigma_min=denoiser.sigma_min)
-        if self.kind in WITH_CHURN:
-            settings |= dict(s_churn=float(self.churn))
-        return resolve(DIFFUSION_SAMPLERS, settings)
-
-    def _sigmas(self, model: ConsistencyModel) -> list[float]:
-        if not self.levels.strip():
-            of = model.denoiser
-            count = int(self.num_levels) + 1  # the last one is the picture, and not evaluated
-            return karras_sigmas(count, of.sigma_min, of.sigma_max, of.rho)[:-1].tolist()
-        return parse_levels(self.levels)
+    if kind == OWN:
+        return model.sampler
+    known, of = settings_of(kind), model.denoiser
+    settings = dict(sigma_min=of.sigma_min, sigma_max=of.sigma_max, rho=of.rho)
+    settings |= dict(num_steps=int(num_steps), s_churn=float(churn))
+    if 'sigmas' in known:
+        count = int(num_levels) + 1  # the last one is the picture, and not evaluated
+        grid = karras_sigmas(count, of.sigma_min, of.sigma_max, of.rho)[:-1].tolist()
+        settings = dict(
+            sigma_min=of.sigma_min, sigmas=parse_levels(levels) if levels.strip() else grid
+        )
+    settings = {name: value for name, value in settings.items() if name in known}
+    return DIFFUSION_SAMPLERS.build(dict(type=sampler_type(kind), **settings))
 
 
 def parse_levels(text: str) -> list[float]:
@@ -179,8 +165,8 @@ def draw(
 
 
 def name_of(sampler: DiffusionSampler) -> str:
-    """What to call a sampler in a table: 'multistep at 80, 1.3', 'Heun, 18 steps'."""
-    names = {registered: name for name, registered in SAMPLERS.items()}
+    """What to call a sampler in a table: 'multistep at 80, 1.3', 'heun, 18 steps'."""
+    names = {registered: name for name, registered in sampler_names().items()}
     name = names.get(type(sampler).__name__, type(sampler).__name__)
     if hasattr(sampler, 'sigmas'):
         return f'{name} at {", ".join(f"{sigma:.3g}" for sigma in sampler.sigmas)}'

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from ..sampling.choice import sampler_names
 from ..sampling.loop import check_seed
-from .drawing import NOISE, SAMPLERS, WITH_CHURN, WITH_STEPS, Drawn, SamplerChoice, draw, table
+from .drawing import NOISE, OWN, Drawn, draw, make_sampler, settings_of, table
 from .events import QUIET, Jobs, Listeners
 from .models import Shelf, labels_of
 from .outputs import Outputs
@@ -28,22 +29,17 @@ class SamplerControls:
     @classmethod
     def build(cls, name: str, kind: str) -> 'SamplerControls':
         """Lay them out; only those that the kind of sampler has are seen."""
-        own = SamplerChoice(kind)
         controls = cls(
             gr.Dropdown(
-                [*SAMPLERS],
+                [OWN, *sampler_names()],
                 value=kind,
                 label=f'Sampler {name}',
                 elem_id=f'sampler_{name.lower()}',
             ),
-            gr.Slider(
-                1, 20, own.num_levels, step=1, label='Noise levels', info='One evaluation each'
-            ),
-            gr.Textbox(
-                own.levels, label='... or these levels', placeholder='80, 1.3', max_length=200
-            ),
-            gr.Slider(1, 100, own.num_steps, step=1, label='Steps'),
-            gr.Slider(0, 100, own.churn, label='Churn', info='Noise added on the way'),
+            gr.Slider(1, 20, 2, step=1, label='Noise levels', info='One evaluation each'),
+            gr.Textbox('', label='... or these levels', placeholder='80, 1.3', max_length=200),
+            gr.Slider(1, 100, 18, step=1, label='Steps'),
+            gr.Slider(0, 100, 0.0, label='Churn', info='Noise added on the way'),
         )
         for part, visible in zip(controls.parts[1:], _visible(kind), strict=True):
             part.visible = visible
@@ -57,13 +53,13 @@ class SamplerControls:
 
     @property
     def parts(self) -> list[gr.components.Component]:
-        """In the order of the fields of :class:`SamplerChoice`."""
+        """In the order of the arguments of :func:`make_sampler`."""
         return [self.kind, self.num_levels, self.levels, self.num_steps, self.churn]
 
 
 def _visible(kind: str) -> list[bool]:
-    multistep = kind == 'multistep'
-    return [multistep, multistep, kind in WITH_STEPS, kind in WITH_CHURN]
+    known = settings_of(kind)
+    return [name in known for name in ('sigmas', 'sigmas', 'num_steps', 's_churn')]
 
 
 @dataclass
@@ -141,7 +137,7 @@ class GenerateTab:
                         1, MAX_IMAGES, 16, step=1, label='Images', elem_id='num_images'
                     )
                     seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label='Seed')
-                first = SamplerControls.build('A', 'one step')
+                first = SamplerControls.build('A', 'onestep')
                 compare = gr.Checkbox(
                     False,
                     label='Beside it, another sampler from the same noise',
@@ -214,15 +210,15 @@ class GenerateTab:
         Raises:
             InputError: Settings that do not fit.
         """
-        choices = [SamplerChoice(sampler, num_levels, levels, num_steps, churn)]
+        choices = [(sampler, num_levels, levels, num_steps, churn)]
         if compare:
-            choices.append(SamplerChoice(sampler_b, num_levels_b, levels_b, num_steps_b, churn_b))
+            choices.append((sampler_b, num_levels_b, levels_b, num_steps_b, churn_b))
         with self._jobs.running(request) as is_stopped:
             progress(0, desc='Loading the model')
             names = self._shelf.class_names(checkpoint, config)
             labels = labels_of(classes, names)
             model = self._shelf.model(checkpoint, config, precision)
-            samplers = [choice.of(model) for choice in choices]
+            samplers = [make_sampler(model, *choice) for choice in choices]
             total = num_images * sum(sampler.num_evaluations for sampler in samplers)
             results: list[Drawn] = []
 

@@ -98,7 +98,7 @@ def test_refusals(command, capsys):
         (('train.npz', 'test.npz', *pixels, '--metrics', 'fid,is'), 'is needs'),
         (('train.npz', 'test.npz', *pixels, '--metrics', 'fidd'), "'fidd' is no metric"),
         (('train.npz', 'test.npz', *pixels, '--num-samples', 398), 'holds 397 images, not 398'),
-        (('train.npz', 'test.npz', *pixels, '--batch-size', 0), '--batch-size must be at least 1'),
+        (('train.npz', 'test.npz', *pixels, '--batch-size', 0), 'argument --batch-size'),
         (('train.npz', 'test.npz', '--extractor', 'no.pt'), 'there is no such file'),
         (('train.npz', 'test.npz'), 'network of InceptionFeatures'),
     ):

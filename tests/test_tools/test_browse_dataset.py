@@ -84,7 +84,6 @@ def test_captions_fit(tool, text):
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['--num', '0'], '--num must be at least 1'),
         ([], 'ImageFolder needs data_root, the folder of pictures: --cfg-options data_root='),
         (['--cfg-options', 'data_root=/nowhere'], 'There is no folder /nowhere'),
         (['--cfg-options', 'data_root={}', '--out', 'x.txt'], 'does not name a picture'),

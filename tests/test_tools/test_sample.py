@@ -171,7 +171,6 @@ def test_a_released_model_says_how_many_scales_it_has(name, message, sample, fil
         ('--seed -1', 'seed must be a whole number from 0 up'),
         ('--num-samples 0', 'num_samples must be at least 1, not 0'),
         ('--batch-size 0', 'batch_size must be at least 1, not 0'),
-        ('--columns 0', '--columns must be at least 1, not 0'),
         ('--launcher pytorch', 'torchrun'),
         ('--cfg-options model.sampler.rhoo=7', "MultistepSampler takes no 'rhoo'"),
     ],
@@ -194,6 +193,7 @@ def test_mistakes_are_answered_with_one_line(words, message, sample, capsys, mon
         ('--ts 0;22', "argument --ts: '0;22' is no list of whole numbers"),
         ('--sampler num_steps=3', '--sampler takes a name and KEY=VALUE, not num_steps=3'),
         ('--precision bf6', "invalid choice: 'bf6'"),
+        ('--columns 0', 'argument --columns'),
     ],
 )
 def test_words_that_mean_nothing(words, message, sample, capsys):

@@ -7,12 +7,13 @@ import torch
 from mmagic_cm.apis import generate
 from mmagic_cm.diffusion.samplers import HeunSampler, OnestepSampler
 from mmagic_cm.errors import InputError
-from mmagic_cm.web.drawing import SAMPLERS, SamplerChoice, draw, name_of, parse_levels, table
+from mmagic_cm.sampling.choice import sampler_names
+from mmagic_cm.web.drawing import OWN, draw, make_sampler, name_of, parse_levels, table
 
 
-@pytest.mark.parametrize('kind', SAMPLERS)
+@pytest.mark.parametrize('kind', [OWN, *sampler_names()])
 def test_every_sampler_counts_its_evaluations(model, kind):
-    sampler = SamplerChoice(kind, num_steps=3).of(model)
+    sampler = make_sampler(model, kind, num_steps=3)
     drawn = draw(model, 5, '3', sampler, batch_size=2)
     assert drawn.evaluations == sampler.num_evaluations
     assert drawn.is_whole
@@ -23,15 +24,15 @@ def test_every_sampler_counts_its_evaluations(model, kind):
 
 def test_levels(model):
     model.denoiser.sigma_max = 10.0
-    two = SamplerChoice('multistep', num_levels=2).of(model)
+    two = make_sampler(model, 'multistep', num_levels=2)
     middle = ((10.0 ** (1 / 7) + 0.002 ** (1 / 7)) / 2) ** 7
     assert two.sigmas == pytest.approx((10.0, middle), rel=1e-5)
-    assert SamplerChoice('multistep', levels='8, 1.3').of(model).sigmas == (8.0, 1.3)
-    assert SamplerChoice('Heun', num_steps=4, churn=5).of(model).s_churn == 5
-    assert SamplerChoice('one step').of(model).sigma_max == 10.0
-    for wrong in (SamplerChoice('magic'), SamplerChoice('multistep', levels='8 1')):
+    assert make_sampler(model, 'multistep', levels='8, 1.3').sigmas == (8.0, 1.3)
+    assert make_sampler(model, 'heun', num_steps=4, churn=5).s_churn == 5
+    assert make_sampler(model, 'onestep').sigma_max == 10.0
+    for wrong in (dict(kind='magic'), dict(kind='multistep', levels='8 1')):
         with pytest.raises(InputError):
-            wrong.of(model)
+            make_sampler(model, **wrong)
     assert parse_levels('80, 1.3') == [80.0, 1.3]
 
 
@@ -43,8 +44,8 @@ def test_two_samplers_start_from_the_same_noise(model):
 
     with torch.inference_mode():
         hook = model.denoiser.register_forward_pre_hook(spy, with_kwargs=True)
-        for kind in ('one step', 'Heun'):
-            draw(model, 2, '1', SamplerChoice(kind, num_steps=2).of(model))
+        for kind in ('onestep', 'heun'):
+            draw(model, 2, '1', make_sampler(model, kind, num_steps=2))
         hook.remove()
     assert torch.equal(starts[0], starts[1])
 
@@ -90,5 +91,6 @@ def test_files(model, tmp_path):
 
 
 def test_names(model):
-    assert name_of(HeunSampler(num_steps=7)) == 'Heun, 7 steps'
-    assert name_of(SamplerChoice('multistep', levels='80, 1.3').of(model)) == 'multistep at 80, 1.3'
+    assert name_of(HeunSampler(num_steps=7)) == 'heun, 7 steps'
+    sampler = make_sampler(model, 'multistep', levels='80, 1.3')
+    assert name_of(sampler) == 'multistep at 80, 1.3'

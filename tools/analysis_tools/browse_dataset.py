@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mmagic_cm.cli import Parser, add_config_options
+from mmagic_cm.cli import Parser, add_config_options, parse_count
 from mmagic_cm.errors import InputError, run_cli
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description='Draw a grid of what training begins with')
     parser.add_argument('config', help='config file of a training')
     parser.add_argument('--out', help='a picture; default work_dirs/NAME_OF_CONFIG/data.png')
-    parser.add_argument('--num', type=int, default=64, help='how many images; default 64')
+    parser.add_argument('--num', type=parse_count, default=64, help='how many images; default 64')
     add_config_options(parser, 'data_root=FOLDER')
     return parser.parse_args()
 
@@ -68,8 +68,6 @@ def main() -> None:
     from mmagic_cm.io.images import make_grid, save_image
     from mmagic_cm.registry import DATASETS
 
-    if args.num < 1:
-        raise InputError(f'--num must be at least 1, not {args.num}.')
     cfg = load_config(args.config)
     merge_options(cfg, args.cfg_options)
     if 'train_dataloader' not in cfg:
