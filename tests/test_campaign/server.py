@@ -8,6 +8,7 @@ import ctypes
 import importlib
 import json
 import os
+import pkgutil
 import resource
 import runpy
 import signal
@@ -19,7 +20,6 @@ from pathlib import Path
 
 LATER = (
     'matplotlib.pyplot',
-    'mmagic_cm.web.server',
     'sklearn.datasets',
     'torch.utils.tensorboard',
 )
@@ -33,9 +33,10 @@ def warm_up(root: Path) -> None:
         sys.path.insert(0, str(path.parent))
         runpy.run_path(str(path))
         del sys.path[0]
-    for name in ('mmagic_cm.evaluation.__main__', *LATER):
-        importlib.import_module(name)
-    del sys.modules['mmagic_cm.evaluation.__main__']
+    ours = [module.name for module in pkgutil.walk_packages([root / 'mmagic_cm'], 'mmagic_cm.')]
+    for name in (*ours, *LATER):
+        if not name.endswith('__main__'):
+            importlib.import_module(name)
 
 
 def usage_of(process: int) -> tuple[float, int]:
