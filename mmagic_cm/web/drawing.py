@@ -10,7 +10,6 @@ import torch
 
 from ..diffusion.noise import BatchNoise, PerSampleNoise
 from ..diffusion.samplers import DiffusionSampler
-from ..diffusion.schedules import karras_sigmas
 from ..errors import InputError, closest
 from ..io.images import make_grid, save_image, save_images, save_npz
 from ..models.consistency_model import ConsistencyModel
@@ -54,17 +53,14 @@ def make_sampler(
     """
     if kind == OWN:
         return model.sampler
-    known, of = settings_of(kind), model.denoiser
-    settings = dict(sigma_min=of.sigma_min, sigma_max=of.sigma_max, rho=of.rho)
-    settings |= dict(num_steps=int(num_steps), s_churn=float(churn))
-    if 'sigmas' in known:
-        count = int(num_levels) + 1  # the last one is the picture, and not evaluated
-        grid = karras_sigmas(count, of.sigma_min, of.sigma_max, of.rho)[:-1].tolist()
-        settings = dict(
-            sigma_min=of.sigma_min, sigmas=parse_levels(levels) if levels.strip() else grid
-        )
+    known = settings_of(kind)
+    settings = dict(num_steps=int(num_steps), s_churn=float(churn))
+    if levels.strip():
+        settings |= dict(sigmas=parse_levels(levels))
+    else:  # the last one is the picture, and not evaluated
+        settings |= dict(ts=range(int(num_levels) + 1), num_scales=int(num_levels) + 1)
     settings = {name: value for name, value in settings.items() if name in known}
-    return DIFFUSION_SAMPLERS.build(dict(type=sampler_type(kind), **settings))
+    return model.sampler_for(dict(type=sampler_type(kind), **settings))
 
 
 def parse_levels(text: str) -> list[float]:

@@ -79,6 +79,6 @@ def test_documents_build_without_a_warning(tmp_path):
     assert 'Where things live' in html['contributing']
     assert 'href="training.html"' in html['model_zoo']
     assert 'num_samples must be at least 1' in html['troubleshooting']
-    assert 'id="mmagic_cm.models.denoiser.KarrasDenoiser.forward"' in html['models']
+    assert 'id="mmagic_cm.models.denoiser.KarrasDenoiser.forward"' in html['mmagic_cm.models']
     # Named without its module, and by the package that exports it.
-    assert 'href="#mmagic_cm.objectives.base.Objective"' in html['objectives']
+    assert 'href="#mmagic_cm.objectives.base.Objective"' in html['mmagic_cm.objectives']
