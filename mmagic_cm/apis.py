@@ -16,7 +16,7 @@ from .errors import InputError, closest
 from .io.devices import choose_device
 from .models.consistency_model import PRECISIONS, ConsistencyModel
 from .registry import DIFFUSION_SAMPLERS, MODELS, resolve
-from .sampling.loop import Labels, choose_labels, draw_images
+from .sampling.loop import Labels, choose_labels, sample_images
 
 
 def load_config(path: str | Path) -> Config:
@@ -198,5 +198,5 @@ def generate(
     indices = range(num_samples)
     chosen = choose_labels(model, indices, labels, seed)
     sampler = resolve(DIFFUSION_SAMPLERS, sampler)
-    images = draw_images(model, indices, chosen, sampler, seed, batch_size, progress)
+    images = sample_images(model, indices, chosen, sampler, seed, batch_size, progress)
     return images, None if chosen is None else chosen.numpy()

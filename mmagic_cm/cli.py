@@ -98,7 +98,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, example: str) -> None:
     add_config_options(parser, example)
 
 
-def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how to draw: ``--guidance-scale``, ``--batch-size``, ``--device``."""
     parser.add_argument('--guidance-scale', type=float, help="default: the config's")
     parser.add_argument('--batch-size', type=int, default=64, help='images at a time')

@@ -32,8 +32,8 @@ from mmagic_cm.models.consistency_model import PRECISIONS, ConsistencyModel, Tra
 from mmagic_cm.networks.adm_unet import (
     ADMUNet,
     AttentionBlock,
+    Layers,
     ResBlock,
-    Stage,
     Upsample,
     timestep_embedding,
 )
@@ -74,17 +74,17 @@ class PlainUNet(_StandIn):
             emb = emb + net.label_emb(labels)
         skips = []
         h = x.contiguous()
-        for stage in net.input_blocks:
-            h = _stage(stage, h, emb)
+        for layers in net.input_blocks:
+            h = _layers(layers, h, emb)
             skips.append(h)
-        h = _stage(net.middle_block, h, emb)
-        for stage in net.output_blocks:
-            h = _stage(stage, torch.cat([h, skips.pop()], dim=1), emb)
+        h = _layers(net.middle_block, h, emb)
+        for layers in net.output_blocks:
+            h = _layers(layers, torch.cat([h, skips.pop()], dim=1), emb)
         return net.out(h)
 
 
-def _stage(stage: Stage, h: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
-    for layer in stage:
+def _layers(layers: Layers, h: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+    for layer in layers:
         if isinstance(layer, ResBlock):
             h = _res_block(layer, h, emb)
         elif isinstance(layer, AttentionBlock):

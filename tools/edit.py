@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from mmagic_cm.cli import Parser, add_drawing_arguments, add_model_arguments
+from mmagic_cm.cli import Parser, add_model_arguments, add_sampling_arguments
 from mmagic_cm.errors import InputError, closest, run_cli
 
 
@@ -69,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--teacher', metavar='CKPT', help='of an interpolation: an EDM model of the same network'
     )
-    add_drawing_arguments(parser)
+    add_sampling_arguments(parser)
     add_model_arguments(parser, 'model.denoiser.sigma_data=0.5')
     return parser.parse_args()
 

@@ -4,10 +4,10 @@ import argparse
 
 from mmagic_cm.cli import (
     Parser,
-    add_drawing_arguments,
     add_launcher_arguments,
     add_model_arguments,
     add_sampler_argument,
+    add_sampling_arguments,
     join_processes,
     parse_count,
     parse_integers,
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         '--num-scales', type=int, help="what --ts and --timesteps count; default: the config's"
     )
     parser.add_argument('--columns', type=parse_count, help='of a grid; default: as many as rows')
-    add_drawing_arguments(parser)
+    add_sampling_arguments(parser)
     add_model_arguments(parser, 'model.denoiser.sigma_data=0.5')
     add_launcher_arguments(parser)
     return parser.parse_args()

@@ -210,7 +210,7 @@ class AttentionBlock(nn.Module):
         return x + self.proj_out(h.transpose(2, 3).reshape(n, c, height, width))
 
 
-class Stage(nn.Sequential):
+class Layers(nn.Sequential):
     """Layers of one entry of ``input_blocks`` or ``output_blocks``."""
 
     def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
@@ -311,7 +311,7 @@ class ADMUNet(Network):
             self.label_emb = nn.Embedding(num_classes + null_class, emb_channels)
 
         width = widths[0]
-        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(in_channels, width, 3, padding=1))])
+        self.input_blocks = nn.ModuleList([Layers(nn.Conv2d(in_channels, width, 3, padding=1))])
         skip_widths = [width]
         size = image_size
         for level, level_width in enumerate(widths):
@@ -320,15 +320,15 @@ class ADMUNet(Network):
                 width = level_width
                 if size in attention_resolutions:
                     layers.append(attention(width))
-                self.input_blocks.append(Stage(*layers))
+                self.input_blocks.append(Layers(*layers))
                 skip_widths.append(width)
             if level < len(widths) - 1:
                 size //= 2
                 down = res_block(width, width, 'down') if resblock_updown else Downsample(width)
-                self.input_blocks.append(Stage(down))
+                self.input_blocks.append(Layers(down))
                 skip_widths.append(width)
 
-        self.middle_block = Stage(
+        self.middle_block = Layers(
             res_block(width, width), attention(width), res_block(width, width)
         )
 
@@ -344,7 +344,7 @@ class ADMUNet(Network):
                     layers.append(
                         res_block(width, width, 'up') if resblock_updown else Upsample(width)
                     )
-                self.output_blocks.append(Stage(*layers))
+                self.output_blocks.append(Layers(*layers))
 
         self.out = nn.Sequential(
             GroupNorm(norm_groups, width),
@@ -387,12 +387,12 @@ class ADMUNet(Network):
         # Every residual block starts from SiLU(e): once is enough.
         emb = F.silu(self._embed(timesteps, labels)).to(self.dtype)
         skips = []
-        for stage in self.input_blocks:
-            x = self._run(stage, x, emb)
+        for layers in self.input_blocks:
+            x = self._run(layers, x, emb)
             skips.append(x)
         x = self._run(self.middle_block, x, emb)
-        for stage in self.output_blocks:
-            x = self._run(stage, torch.cat([x, skips.pop()], dim=1), emb)
+        for layers in self.output_blocks:
+            x = self._run(layers, torch.cat([x, skips.pop()], dim=1), emb)
         norm, _, conv = self.out
         return conv(silu(norm(x)))
 
@@ -413,7 +413,7 @@ class ADMUNet(Network):
                 parameter.data = parameter.data.to(dtype)
         return self
 
-    def _run(self, stage: Stage, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+    def _run(self, layers: Layers, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
         if self.use_checkpoint and torch.is_grad_enabled():
-            return checkpoint(stage, x, emb, use_reentrant=False)
-        return stage(x, emb)
+            return checkpoint(layers, x, emb, use_reentrant=False)
+        return layers(x, emb)

@@ -44,7 +44,7 @@ def read_result(path: Path) -> Result:
         )
 
 
-def draw_against_evaluations(results: Sequence[Result], metrics: Sequence[str] = ()) -> Figure:
+def plot_against_evaluations(results: Sequence[Result], metrics: Sequence[str] = ()) -> Figure:
     """A panel a figure, a line a checkpoint, through the best result of each number of evaluations.
 
     Args:

@@ -99,7 +99,7 @@ def find_grids(work_dir: Path, at_most: int | None = None) -> list[tuple[int, Pa
     return grids
 
 
-def draw_panel(axes: Axes, pattern: str, logarithmic: bool, logs: dict[str, dict]) -> None:
+def plot_panel(axes: Axes, pattern: str, logarithmic: bool, logs: dict[str, dict]) -> None:
     """One figure (or one for each noise level) of all runs: a colour a run, a style a level."""
     levels = sorted({name for log in logs.values() for name in log if re.fullmatch(pattern, name)})
     positive = True
@@ -126,7 +126,7 @@ def draw_panel(axes: Axes, pattern: str, logarithmic: bool, logs: dict[str, dict
     axes.grid(alpha=0.3)
 
 
-def draw_runs(
+def plot_runs(
     work_dirs: Sequence[Path],
     with_grids: bool = True,
     names: Sequence[str] | None = None,
@@ -173,7 +173,7 @@ def draw_runs(
             if title is None:
                 axes.set_axis_off()
                 continue
-            draw_panel(axes, pattern, logarithmic, logs)
+            plot_panel(axes, pattern, logarithmic, logs)
             axes.set_title(title)
     for row, (name, found) in zip(rows[num_rows:], grids.items(), strict=True):
         row.suptitle(name)

@@ -1,5 +1,5 @@
 """Sampling: the one loop, the labels, which sampler a user means, sets of files."""
 
-from .loop import check_seed, choose_labels, draw_images, iter_samples
+from .loop import check_seed, choose_labels, iter_samples, sample_images
 
-__all__ = ['check_seed', 'choose_labels', 'draw_images', 'iter_samples']
+__all__ = ['check_seed', 'choose_labels', 'iter_samples', 'sample_images']

@@ -140,7 +140,7 @@ def iter_samples(
             bar.update(len(images))
 
 
-def draw_images(
+def sample_images(
     model: ConsistencyModel,
     indices: Sequence[int],
     labels: torch.Tensor | None = None,

@@ -11,12 +11,12 @@ from ..editing import TASKS, edit_pictures
 from ..errors import InputError
 from ..io.images import save_image, save_npz
 from ..sampling.loop import check_seed
-from .drawing import parse_levels
 from .events import QUIET, Jobs, Listeners, Stopped, Watch, readable
 from .generate_tab import MAX_SEED, Results, class_dropdown
 from .models import Shelf, labels_of
 from .outputs import Outputs
 from .painting import MASKS, SHOWN_SIZE, enlarge, from_editor, make_mask, shrink
+from .sampling import parse_levels
 
 MAX_CANDIDATES = 16
 HELP = {

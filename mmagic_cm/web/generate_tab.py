@@ -6,10 +6,10 @@ import gradio as gr
 
 from ..sampling.choice import sampler_names
 from ..sampling.loop import check_seed
-from .drawing import NOISE, OWN, Drawn, draw, make_sampler, settings_of, table
 from .events import QUIET, Jobs, Listeners
 from .models import Shelf, labels_of
 from .outputs import Outputs
+from .sampling import NOISE, OWN, Sampled, make_sampler, sample, settings_of, table
 
 MAX_IMAGES = 256
 MAX_SEED = 2**53 - 1  # a browser's numbers go up to there
@@ -96,7 +96,7 @@ class Results:
         return [self.gallery, self.png, self.npz]
 
 
-def shown(drawn: Drawn | None, names: list[str] | None, outputs: Outputs) -> list:
+def shown(drawn: Sampled | None, names: list[str] | None, outputs: Outputs) -> list:
     """Values of :class:`Results`."""
     if drawn is None or not len(drawn.images):
         return [None, None, None]
@@ -220,7 +220,7 @@ class GenerateTab:
             model = self._shelf.model(checkpoint, config, precision)
             samplers = [make_sampler(model, *choice) for choice in choices]
             total = num_images * sum(sampler.num_evaluations for sampler in samplers)
-            results: list[Drawn] = []
+            results: list[Sampled] = []
 
             def report(evaluations: int) -> None:
                 past = sum(round(r.evaluations * len(r.images)) for r in results)
@@ -228,7 +228,7 @@ class GenerateTab:
                 progress(done, desc='Sampling')
 
             for chosen in samplers:
-                drawn = draw(
+                drawn = sample(
                     model,
                     int(num_images),
                     labels,

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..errors import InputError
 from ..io.images import decode_image
-from ..plotting.runs import draw_runs, find_grids
+from ..plotting.runs import find_grids, plot_runs
 from .events import QUIET, readable
 from .models import Shelf
 
@@ -69,7 +69,7 @@ class RunsTab:
         if not runs:
             raise InputError('Choose a training run.')
         folders = {name: self._shelf.find_run(name) for name in runs}
-        figure = draw_runs([*folders.values()], with_grids=False, names=[*folders])
+        figure = plot_runs([*folders.values()], with_grids=False, names=[*folders])
         grids = [
             (decode_image(path), _caption(name, iteration, len(folders)))
             for name, folder in folders.items()

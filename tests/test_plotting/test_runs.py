@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmagic_cm.errors import InputError
-from mmagic_cm.plotting.runs import MAX_GRIDS, draw_runs, find_grids, is_run, read_log, read_text
+from mmagic_cm.plotting.runs import MAX_GRIDS, find_grids, is_run, plot_runs, read_log, read_text
 
 LEVELS = ['loss_sigma_0-0.1', 'loss_sigma_0.1-1', 'loss_sigma_1-10', 'loss_sigma_10-inf']
 
@@ -48,7 +48,7 @@ def panels(figure) -> dict[str, dict]:
 def test_all_figures_of_all_runs_are_drawn(make_run):
     ct = make_run('ct', num_scales=5, target_ema=0.9)
     edm = make_run('edm', steps=[10, 20])
-    drawn = panels(draw_runs([ct, edm]))
+    drawn = panels(plot_runs([ct, edm]))
     assert list(drawn) == [
         'loss',
         'loss by noise level',
@@ -62,7 +62,7 @@ def test_all_figures_of_all_runs_are_drawn(make_run):
 
 
 def test_what_no_run_logged_is_left_out(make_run):
-    assert list(panels(draw_runs([make_run('edm')]))) == [
+    assert list(panels(plot_runs([make_run('edm')]))) == [
         'loss',
         'loss by noise level',
         'learning rate',
@@ -96,13 +96,13 @@ def test_validation_is_told_from_training(judged):
 
 
 def test_figures_of_the_validation_are_drawn_too_or_alone(judged, make_run):
-    drawn = panels(draw_runs([judged, make_run('other', steps=[10])]))
+    drawn = panels(plot_runs([judged, make_run('other', steps=[10])]))
     assert drawn['m/fid'] == [[(10, 0.9), (20, 0.45)]]
     assert [*drawn][-2:] == ['m/fid', 'm/is']
-    again = panels(draw_runs([judged], metrics=['is', 'fid']))
+    again = panels(plot_runs([judged], metrics=['is', 'fid']))
     assert again == {'is': [[(10, 10), (20, 20)]], 'fid': [[(10, 0.9), (20, 0.45)]]}
     with pytest.raises(InputError, match="'fdi'"):
-        draw_runs([judged], metrics=['fdi'])
+        plot_runs([judged], metrics=['fdi'])
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_grids_from_the_first_to_the_last(make_run, there, shown):
     folder = make_run('run', grids=there)
     grids = find_grids(folder, MAX_GRIDS)
     assert [path.name for _, path in grids] == [f'iter_{k}.png' for k in shown]
-    titles = [title for title in panels(draw_runs([folder])) if title.startswith('iteration')]
+    titles = [title for title in panels(plot_runs([folder])) if title.startswith('iteration')]
     assert titles == [f'iteration {k}' for k in shown]
 
 
 def test_all_grids_where_no_number_is_named(make_run):
     folder = make_run('run', grids=range(1, 101))
     assert [iteration for iteration, _ in find_grids(folder)] == [*range(1, 101)]
-    titles = panels(draw_runs([folder], with_grids=False))
+    titles = panels(plot_runs([folder], with_grids=False))
     assert not [title for title in titles if title.startswith('iteration')]
 
 
@@ -138,5 +138,5 @@ def test_a_run_is_known_by_its_log(make_run, tmp_path):
 def test_runs_are_called_by_their_folders_or_as_you_like(make_run):
     folders = [make_run('a'), make_run('b')]
     for names, expected in [(None, [str(folder) for folder in folders]), (['x', 'y'], ['x', 'y'])]:
-        [legend] = draw_runs(folders, names=names).legends
+        [legend] = plot_runs(folders, names=names).legends
         assert [text.get_text() for text in legend.get_texts()] == expected

@@ -7,7 +7,7 @@ import torch
 from mmagic_cm.diffusion.noise import BatchNoise
 from mmagic_cm.diffusion.samplers import HeunSampler, MultistepSampler
 from mmagic_cm.errors import InputError
-from mmagic_cm.sampling.loop import choose_labels, draw_images, iter_samples
+from mmagic_cm.sampling.loop import choose_labels, iter_samples, sample_images
 
 
 @pytest.fixture
@@ -168,9 +168,9 @@ def test_an_image_does_not_depend_on_its_batch(batch_size, indices, model):
     """Nor on the process that draws it: each takes indices of its own."""
     labels = choose_labels(model, range(7), seed=3)
     whole, part = StartSpy(), StartSpy()
-    expected = draw_images(model, range(7), labels, whole, 3, 7)[list(indices)].astype(int)
+    expected = sample_images(model, range(7), labels, whole, 3, 7)[list(indices)].astype(int)
     of_part = labels[list(indices)]
-    found = draw_images(model, indices, of_part, part, 3, batch_size).astype(int)
+    found = sample_images(model, indices, of_part, part, 3, batch_size).astype(int)
     # The noise to the last bit; the network rounds otherwise in another batch.
     for kind in ('starts', 'later'):
         drawn = torch.cat(getattr(whole, kind))[list(indices)]
@@ -180,7 +180,7 @@ def test_an_image_does_not_depend_on_its_batch(batch_size, indices, model):
 
 def test_draw_images(model):
     labels = choose_labels(model, range(5))
-    found = draw_images(model, range(5), labels, batch_size=2)
+    found = sample_images(model, range(5), labels, batch_size=2)
     assert found.dtype == np.uint8
     assert found.shape == (5, 8, 8, 1)
     assert found.flags['C_CONTIGUOUS']
@@ -190,7 +190,7 @@ def test_draw_images(model):
 
 def test_one_noise_stream_for_the_batch(unconditional):
     spy = StartSpy()
-    draw_images(unconditional, range(3), sampler=spy, seed=1, noise=BatchNoise)
+    sample_images(unconditional, range(3), sampler=spy, seed=1, noise=BatchNoise)
     noise = BatchNoise(1, range(3))
     like = torch.empty(3, 1, 8, 8)
     assert torch.equal(spy.starts[0], noise(like) * 80.0)
@@ -200,41 +200,41 @@ def test_one_noise_stream_for_the_batch(unconditional):
 def test_dropout_that_is_kept_comes_from_the_seed(build_model):
     model = build_model(dict(num_classes=None, dropout=0.5))
     heun = HeunSampler(num_steps=2)
-    plain = draw_images(model, range(4), sampler=heun)
+    plain = sample_images(model, range(4), sampler=heun)
     state = torch.get_rng_state()
     kept, again, other = (
-        draw_images(model, range(4), sampler=heun, seed=seed, dropout=True) for seed in (0, 0, 1)
+        sample_images(model, range(4), sampler=heun, seed=seed, dropout=True) for seed in (0, 0, 1)
     )
     assert torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(kept, again)
     assert not np.array_equal(kept, plain)
     assert not np.array_equal(kept, other)
     assert not any(module.training for module in model.denoiser.modules())
-    assert np.array_equal(draw_images(model, range(4), sampler=heun), plain)
+    assert np.array_equal(sample_images(model, range(4), sampler=heun), plain)
 
 
 def test_dropout_where_there_is_none(unconditional):
     with pytest.raises(InputError, match='This network has no dropout'):
-        draw_images(unconditional, range(1), dropout=True)
+        sample_images(unconditional, range(1), dropout=True)
 
 
 def test_the_models_own_sampler_is_the_default(model):
     labels = choose_labels(model, range(2))
     model.sampler = HeunSampler(num_steps=3)
-    expected = draw_images(model, range(2), labels, HeunSampler(num_steps=3))
-    assert np.array_equal(draw_images(model, range(2), labels), expected)
+    expected = sample_images(model, range(2), labels, HeunSampler(num_steps=3))
+    assert np.array_equal(sample_images(model, range(2), labels), expected)
 
 
 def test_an_unconditional_model_draws(unconditional):
-    found = draw_images(unconditional, range(3), batch_size=2)
+    found = sample_images(unconditional, range(3), batch_size=2)
     assert found.shape == (3, 8, 8, 1)
     assert len(np.unique(found.reshape(3, -1), axis=0)) == 3
 
 
 @pytest.mark.parametrize('seed', [np.int64(3), 3.0, torch.tensor(3)])
 def test_equal_seeds_of_other_types(seed, unconditional):
-    expected = draw_images(unconditional, range(2), seed=3)
-    assert np.array_equal(draw_images(unconditional, range(2), seed=seed), expected)
+    expected = sample_images(unconditional, range(2), seed=3)
+    assert np.array_equal(sample_images(unconditional, range(2), seed=seed), expected)
 
 
 @pytest.mark.parametrize(
@@ -275,4 +275,4 @@ def test_progress_shows_one_bar(batch_size, shown, hidden, unconditional, capfd)
 def test_what_is_no_number_is_not_drawn(model):
     next(model.denoiser.parameters()).data.fill_(float('nan'))
     with pytest.raises(InputError, match='not finite'):
-        draw_images(model, range(3), choose_labels(model, range(3)))
+        sample_images(model, range(3), choose_labels(model, range(3)))

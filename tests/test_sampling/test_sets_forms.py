@@ -10,7 +10,7 @@ from PIL import Image
 from mmagic_cm.diffusion.samplers import HeunSampler
 from mmagic_cm.errors import InputError
 from mmagic_cm.io.images import make_grid
-from mmagic_cm.sampling.loop import choose_labels, draw_images
+from mmagic_cm.sampling.loop import choose_labels, sample_images
 from mmagic_cm.sampling.sets import write_samples
 
 COUNT = 50
@@ -20,7 +20,7 @@ COUNT = 50
 def expected(model):
     """The images in one batch, and their labels."""
     labels = choose_labels(model, range(COUNT), seed=2)
-    return draw_images(model, range(COUNT), labels, seed=2), labels.numpy()
+    return sample_images(model, range(COUNT), labels, seed=2), labels.numpy()
 
 
 def interrupt(model, out: Path, batch: int) -> None:
@@ -68,7 +68,7 @@ def test_samplers_and_labels_reach_the_images(model, tmp_path):
     sampler = HeunSampler(num_steps=3)
     write_samples(model, 6, tmp_path / 'a.npz', labels='1,5', sampler=sampler)
     labels = choose_labels(model, range(6), '1,5')
-    expected = draw_images(model, range(6), labels, HeunSampler(num_steps=3))
+    expected = sample_images(model, range(6), labels, HeunSampler(num_steps=3))
     with np.load(tmp_path / 'a.npz') as found:
         assert np.array_equal(found['arr_0'], expected)
         assert found['arr_1'].tolist() == [1, 5] * 3

@@ -35,11 +35,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw and save."""
     args = parse_args()
-    from mmagic_cm.plotting.metrics import draw_against_evaluations, read_result
+    from mmagic_cm.plotting.metrics import plot_against_evaluations, read_result
     from mmagic_cm.plotting.runs import save_figure
 
     out = args.out or args.results[0].parent / 'metrics.png'
-    save_figure(draw_against_evaluations([*map(read_result, args.results)], args.metric), out)
+    save_figure(plot_against_evaluations([*map(read_result, args.results)], args.metric), out)
     print(f'Drawn in {out}')
 
 

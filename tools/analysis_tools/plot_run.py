@@ -25,10 +25,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw and save."""
     args = parse_args()
-    from mmagic_cm.plotting.runs import draw_runs, save_figure
+    from mmagic_cm.plotting.runs import plot_runs, save_figure
 
     out = args.out or args.work_dirs[0] / 'run.png'
-    save_figure(draw_runs(args.work_dirs, metrics=args.metric), out)
+    save_figure(plot_runs(args.work_dirs, metrics=args.metric), out)
     print(f'The course of the run is drawn in {out}')
 
 

@@ -12,7 +12,7 @@ from ...diffusion.samplers import DiffusionSampler
 from ...errors import InputError
 from ...io.images import make_grid, save_image
 from ...registry import DIFFUSION_SAMPLERS, HOOKS, resolve
-from ...sampling.loop import choose_labels, draw_images
+from ...sampling.loop import choose_labels, sample_images
 from .curriculum import unwrapped
 from .ema import find_ema_hook
 
@@ -82,5 +82,5 @@ class SampleGridHook(Hook):
         if model.num_classes is not None:
             labels = [i // self.num_columns % model.num_classes for i in indices]
         labels = choose_labels(model, indices, labels, self.seed)
-        images = draw_images(model, indices, labels, self.sampler, self.seed, self.batch_size)
+        images = sample_images(model, indices, labels, self.sampler, self.seed, self.batch_size)
         return make_grid(images, self.num_columns)

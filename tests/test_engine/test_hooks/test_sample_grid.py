@@ -25,14 +25,14 @@ def pictures(runner) -> dict[str, np.ndarray]:
 @pytest.fixture
 def drawn(monkeypatch) -> list:
     """Labels and first weights of what was drawn."""
-    calls, draw = [], sample_grid_hook.draw_images
+    calls, draw = [], sample_grid_hook.sample_images
 
     def noting(model, indices, labels, *args):
         weight = model.denoiser.network.out[2].weight.detach().clone()
         calls.append((None if labels is None else labels.tolist(), weight))
         return draw(model, indices, labels, *args)
 
-    monkeypatch.setattr(sample_grid_hook, 'draw_images', noting)
+    monkeypatch.setattr(sample_grid_hook, 'sample_images', noting)
     return calls
 
 

@@ -8,13 +8,13 @@ from mmagic_cm.apis import generate
 from mmagic_cm.diffusion.samplers import HeunSampler, OnestepSampler
 from mmagic_cm.errors import InputError
 from mmagic_cm.sampling.choice import sampler_names
-from mmagic_cm.web.drawing import OWN, draw, make_sampler, name_of, parse_levels, table
+from mmagic_cm.web.sampling import OWN, make_sampler, name_of, parse_levels, sample, table
 
 
 @pytest.mark.parametrize('kind', [OWN, *sampler_names()])
 def test_every_sampler_counts_its_evaluations(model, kind):
     sampler = make_sampler(model, kind, num_steps=3)
-    drawn = draw(model, 5, '3', sampler, batch_size=2)
+    drawn = sample(model, 5, '3', sampler, batch_size=2)
     assert drawn.evaluations == sampler.num_evaluations
     assert drawn.is_whole
     assert drawn.seconds > 0
@@ -45,7 +45,7 @@ def test_two_samplers_start_from_the_same_noise(model):
     with torch.inference_mode():
         hook = model.denoiser.register_forward_pre_hook(spy, with_kwargs=True)
         for kind in ('onestep', 'heun'):
-            draw(model, 2, '1', make_sampler(model, kind, num_steps=2))
+            sample(model, 2, '1', make_sampler(model, kind, num_steps=2))
         hook.remove()
     assert torch.equal(starts[0], starts[1])
 
@@ -57,31 +57,31 @@ def test_stopped_between_two_evaluations(model):
         asked.append(True)
         return len(asked) > 4  # in the second batch of three evaluations
 
-    drawn = draw(model, 6, None, HeunSampler(num_steps=2), batch_size=2, is_stopped=is_stopped)
+    drawn = sample(model, 6, None, HeunSampler(num_steps=2), batch_size=2, is_stopped=is_stopped)
     assert not drawn.is_whole
     assert np.array_equal(drawn.images, generate(model, 2, drawn.labels, HeunSampler(2))[0])
     assert 'stopped after 2 images' in table([drawn], torch.device('cpu'))
     assert not model.denoiser._forward_pre_hooks
-    assert draw(model, 1, None, OnestepSampler(), is_stopped=lambda: True).images.shape[0] == 0
+    assert sample(model, 1, None, OnestepSampler(), is_stopped=lambda: True).images.shape[0] == 0
 
 
 def test_noise_and_dropout(build_model):
     model = build_model(network=dict(dropout=0.5))
     one = OnestepSampler()
-    plain = draw(model, 4, '3', one).images
-    batch = draw(model, 4, '3', one, noise='one stream for the batch').images
-    masked = draw(model, 4, '3', one, dropout=True).images
+    plain = sample(model, 4, '3', one).images
+    batch = sample(model, 4, '3', one, noise='one stream for the batch').images
+    masked = sample(model, 4, '3', one, dropout=True).images
     assert not np.array_equal(plain, batch)
     assert not np.array_equal(plain, masked)
-    assert np.array_equal(masked, draw(model, 4, '3', one, dropout=True).images)
+    assert np.array_equal(masked, sample(model, 4, '3', one, dropout=True).images)
     with pytest.raises(InputError, match='no dropout'):
-        draw(build_model(), 1, None, one, dropout=True)
+        sample(build_model(), 1, None, one, dropout=True)
     with pytest.raises(InputError, match='is not known'):
-        draw(model, 1, None, one, noise='pink')
+        sample(model, 1, None, one, noise='pink')
 
 
 def test_files(model, tmp_path):
-    drawn = draw(model, 3, '1,2', OnestepSampler())
+    drawn = sample(model, 3, '1,2', OnestepSampler())
     images, grid, npz = drawn.save(tmp_path)
     assert [path.name for path in images] == ['000000.png', '000001.png', '000002.png']
     assert grid.exists()

@@ -76,7 +76,7 @@ def parse_levels(text: str) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Sampled:
     """A set of images, and what it cost.
 
     Attributes:
@@ -104,7 +104,7 @@ class Drawn:
         return sorted((folder / 'images').iterdir()), grid, folder / 'samples.npz'
 
 
-def draw(
+def sample(
     model: ConsistencyModel,
     num_images: int,
     labels: str | None,
@@ -116,7 +116,7 @@ def draw(
     dropout: bool = False,
     is_stopped: Callable[[], bool] = lambda: False,
     report: Callable[[int], None] = lambda evaluations: None,
-) -> Drawn:
+) -> Sampled:
     """Draw images until they are all there or somebody stops it.
 
     Args:
@@ -150,7 +150,7 @@ def draw(
             is_whole = False
     found = np.concatenate(images).transpose(0, 2, 3, 1)
     count = max(1, len(found))
-    return Drawn(
+    return Sampled(
         images=np.ascontiguousarray(found),
         labels=None if chosen is None else chosen[: len(found)].numpy(),
         sampler=sampler,
@@ -171,7 +171,7 @@ def name_of(sampler: DiffusionSampler) -> str:
     return name
 
 
-def table(results: list[Drawn], device: torch.device) -> str:
+def table(results: list[Sampled], device: torch.device) -> str:
     """Markdown: what each sampler cost."""
     lines = ['| | sampler | network evaluations an image | time an image |', '|---|---|---|---|']
     for letter, drawn in zip('AB', results, strict=False):
