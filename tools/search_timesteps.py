@@ -7,18 +7,13 @@ What was tried is kept in the work directory: an interrupted search goes on.
 import argparse
 import time
 from collections.abc import Mapping
-
-from mmengine.dist import is_main_process
-from mmengine.runner import Runner
+from typing import TYPE_CHECKING
 
 from mmagic_cm.cli import Parser, add_launcher_arguments, add_model_arguments
-from mmagic_cm.engine.hooks.curriculum import unwrapped
 from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.evaluation.candidates import Candidates
-from mmagic_cm.evaluation.level_grid import LevelGrid, num_evaluations, own_sampler
-from mmagic_cm.evaluation.runs import judging_runner
-from mmagic_cm.evaluation.timestep_search import check_search, search_timesteps
-from mmagic_cm.metrics.names import find_figure, higher_is_better, usual_figure
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,6 +54,8 @@ class Metric:
 
     def score(self, figures: Mapping[str, float]) -> float:
         """The figure, negated where higher is better."""
+        from mmagic_cm.metrics.names import find_figure, higher_is_better, usual_figure
+
         where = "the config's test_evaluator"
         if self._asked is None:
             self.name = usual_figure(figures, where)
@@ -77,12 +74,19 @@ class Metric:
 
 def say(text: str = '') -> None:
     """Print, once for all processes."""
+    from mmengine.dist import is_main_process
+
     if is_main_process():
         print(text, flush=True)
 
 
-def search(runner: Runner, args: argparse.Namespace) -> None:
+def search(runner: 'Runner', args: argparse.Namespace) -> None:
     """Search, and print what is found."""
+    from mmagic_cm.engine.hooks.curriculum import unwrapped
+    from mmagic_cm.evaluation.candidates import Candidates
+    from mmagic_cm.evaluation.level_grid import LevelGrid, num_evaluations, own_sampler
+    from mmagic_cm.evaluation.timestep_search import check_search, search_timesteps
+
     own = own_sampler(runner.cfg.model)
     grid = LevelGrid.of(own, args.num_scales)
     check_search(grid.num_scales, args.num_steps)
@@ -129,6 +133,8 @@ def search(runner: Runner, args: argparse.Namespace) -> None:
 def main() -> None:
     """Set up the model and search."""
     args = parse_args()
+    from mmagic_cm.evaluation.runs import judging_runner
+
     runner = judging_runner(
         args.config,
         args.checkpoint,
