@@ -138,10 +138,15 @@ def fill(network: nn.Module, seed: int = 0) -> nn.Module:
     """Give a network the weights that the reference numbers were made with (no layer is zero)."""
     weights = {}
     for name, old in network.state_dict().items():
+        if name.endswith('resample_filter'):
+            weights[name] = old
+            continue
         stream = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
         new = stream.standard_normal(tuple(old.shape))
         if old.ndim > 1:
             new = new * 0.7 / np.sqrt(old[0].numel())
+        elif name.endswith('freqs'):
+            new = 16 * new
         else:
             new = 0.1 * new + (1 if name.endswith('.weight') else 0)
         weights[name] = torch.from_numpy(new.astype(np.float32))

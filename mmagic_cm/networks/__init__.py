@@ -2,5 +2,6 @@
 
 from .adm_unet import ADMUNet
 from .base import Network, check_network
+from .song_unet import SongUNet
 
-__all__ = ['ADMUNet', 'Network', 'check_network']
+__all__ = ['ADMUNet', 'Network', 'SongUNet', 'check_network']

@@ -1,19 +1,17 @@
 """The U-Net of ADM (arXiv:2105.05233), named as the released checkpoints name its parameters."""
 
 import math
-from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.autograd import forward_ad
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.guidance import NO_CLASS
 from ..errors import InputError
 from ..registry import MODELS
 from .base import Network
+from .layers import GroupNorm, attend, silu
 
 # Width multipliers a resolution level that the released networks use.
 CHANNEL_MULT = {
@@ -32,24 +30,6 @@ def timestep_embedding(timesteps: torch.Tensor, dim: int, max_period: float = 1e
     angles = timesteps.float()[:, None] * frequencies
     features = torch.cat([angles.cos(), angles.sin()], dim=1)
     return F.pad(features, (0, dim % 2))
-
-
-def silu(x: torch.Tensor) -> torch.Tensor:
-    """SiLU of what nobody else holds: in place where no gradient wants the input."""
-    return F.silu(x, inplace=not torch.is_grad_enabled())
-
-
-def in_jvp() -> bool:
-    """Whether forward derivatives are being taken, by ``torch.func.jvp`` or dual numbers."""
-    return forward_ad._current_level >= 0
-
-
-class GroupNorm(nn.GroupNorm):
-    """torch's, which has a forward derivative in one order of memory only."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
-        return super().forward(x.contiguous() if in_jvp() else x)
 
 
 def modulate(
@@ -204,9 +184,7 @@ class AttentionBlock(nn.Module):
         n, c, height, width = x.shape
         qkv = self.qkv(self.norm(x)).reshape(n, 3, self.num_heads, -1, height * width)
         query, key, value = qkv.transpose(3, 4).unbind(1)
-        # The fused kernels have no forward derivative.
-        with sdpa_kernel(SDPBackend.MATH) if in_jvp() else nullcontext():
-            h = F.scaled_dot_product_attention(query, key, value)
+        h = attend(query, key, value)
         return x + self.proj_out(h.transpose(2, 3).reshape(n, c, height, width))
 
 
