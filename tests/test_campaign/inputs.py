@@ -241,6 +241,7 @@ NUMBERS = [
         --sampler heun num_steps=1000000000 | 1000000000
         --sampler heun num_steps=nan | nan
         --sampler heun sigma_max=inf | sigma_max
+        --sampler heun s_noise=nan | s_noise
         --sampler heun rho=0 | rho
         --sampler huen | heun
         --sampler multistep sigmas=(inf,1) | sigmas
