@@ -63,9 +63,9 @@ def die_while_saving(moment: str, countdown: int) -> None:
         fsync = os.fsync
 
         def half(descriptor):
-            size = os.fstat(descriptor).st_size
-            if not os.path.isdir(f'/proc/self/fd/{descriptor}') and now():
-                os.ftruncate(descriptor, size // 2)
+            path = f'/proc/self/fd/{descriptor}'
+            if not os.path.isdir(path) and now():
+                os.truncate(path, os.stat(path).st_size // 2)
                 die()
             fsync(descriptor)
 
