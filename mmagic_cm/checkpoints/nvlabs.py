@@ -53,24 +53,22 @@ def _object(meta: Any) -> Held:
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> torch.Tensor:
     """A tensor in a storage of the file, no larger than that."""
     numbers = [offset, *size, *stride]
-    if not isinstance(storage, torch.storage.TypedStorage) or len(size) != len(stride):
-        raise pickle.UnpicklingError('a tensor is made of something else than numbers')
-    if any(type(number) is not int or number < 0 for number in numbers):
-        raise pickle.UnpicklingError('the shape of a tensor is made of something else')
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if math.prod(size) > len(storage) or (math.prod(size) and last >= len(storage)):
+    if not torch.is_tensor(storage) or any(type(n) is not int or n < 0 for n in numbers):
+        raise pickle.UnpicklingError('a tensor is made of something else than a storage and sizes')
+    if math.prod(size) > len(storage):
         raise pickle.UnpicklingError('a tensor is larger than its storage')
-    values = torch.empty(0, dtype=storage.dtype)
-    return values.set_(storage.untyped(), offset, tuple(size), tuple(stride))
+    return storage.as_strided(size, stride, offset)
 
 
-def _storage(data: Any) -> Any:
-    if not isinstance(data, bytes):
-        raise pickle.UnpicklingError('a storage is made of something else than bytes')
-    storage = load_bytes(data)
-    if not isinstance(storage, torch.storage.TypedStorage) or storage.nbytes() > len(data):
-        raise pickle.UnpicklingError('a storage is none, or larger than its bytes')
-    return storage
+def _storage(data: Any) -> torch.Tensor:
+    """All values of a storage."""
+    storage = load_bytes(data) if isinstance(data, bytes) else None
+    if not isinstance(storage, torch.storage.TypedStorage):
+        raise pickle.UnpicklingError('a storage is none')
+    values = torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
+    if values.nbytes > len(data):
+        raise pickle.UnpicklingError('a storage is larger than its bytes')
+    return values
 
 
 def _number(kind: Any, data: Any) -> float:
