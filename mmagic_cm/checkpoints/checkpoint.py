@@ -16,7 +16,7 @@ from .layouts import check_settings, fit_state_dict, select_weights
 from .reading import read_checkpoint
 from .released import find_released
 
-SUFFIXES = ('.pth', '.pt', '.safetensors')
+SUFFIXES = ('.pth', '.pt', '.pkl', '.safetensors')
 
 
 def is_checkpoint(path: str | Path) -> bool:

@@ -14,6 +14,8 @@ from ..registry import DIFFUSION_SAMPLERS, MODELS, PARAMETERIZATIONS
 _TRAINING_ONLY = ('objective', 'teacher', 'init_from', 'label_dropout')
 # Above all numbers of classes, levels and channels; more take memory in a sampler or network.
 MAX_NUMBER = 10**6
+# Settings of networks and denoisers that are words, and name nothing.
+_WORDS = {'positional', 'fourier', 'standard', 'residual', 'adm', 'edm', 'trigflow'}
 _CONSTANTS = {'inf': float('inf'), 'nan': float('nan')}
 
 
@@ -66,7 +68,7 @@ def refuse_foreign_names(cfg: Mapping, path: str | Path) -> None:
     Raises:
         InputError: Says which name it is.
     """
-    known = {'mmagic_cm'}
+    known = {'mmagic_cm', *_WORDS}
     for registry in (MODELS, DIFFUSION_SAMPLERS, PARAMETERIZATIONS):
         registry.import_from_location()
         known |= set(registry.module_dict)

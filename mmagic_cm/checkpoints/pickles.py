@@ -93,16 +93,7 @@ def load_pickled(path: Path, map_location: Any, mmap: bool) -> Any:
         Exception: A damaged file can break the reader anywhere.
     """
     with open(path, 'rb') as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        is_zip = file.read(4) == _ZIP
-        file.seek(0)
-        if is_zip:
-            _check_zip(file, size, names_only=str(map_location) == 'meta')
-        else:
-            for _ in range(_LEGACY_PICKLES):
-                if file.peek(1):
-                    _check_pickle(file)
+        size, is_zip = _check(file, names_only=str(map_location) == 'meta')
     with _LOCK, torch.serialization.safe_globals(_ALLOWED):
         content = torch.load(path, map_location, weights_only=True, mmap=mmap and is_zip)
     promised = _bytes_of(content)
@@ -111,6 +102,28 @@ def load_pickled(path: Path, map_location: Any, mmap: bool) -> Any:
             f'its tensors would take {promised:,} bytes, and it has {size:,}'
         )
     return content
+
+
+def load_bytes(data: bytes) -> Any:
+    """What torch.save has written, from memory; raises as :func:`load_pickled`."""
+    _check(io.BufferedReader(io.BytesIO(data)))
+    with _LOCK, torch.serialization.safe_globals(_ALLOWED):
+        return torch.load(io.BytesIO(data), 'cpu', weights_only=True)
+
+
+def _check(file: io.BufferedReader, names_only: bool = False) -> tuple[int, bool]:
+    """Refuse what names too much or is damaged; the size, and whether it is a zip."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    is_zip = file.read(4) == _ZIP
+    file.seek(0)
+    if is_zip:
+        _check_zip(file, size, names_only)
+    else:
+        for _ in range(_LEGACY_PICKLES):
+            if file.peek(1):
+                _check_pickle(file)
+    return size, is_zip
 
 
 def _check_zip(file: io.BufferedReader, size: int, names_only: bool) -> None:

@@ -20,6 +20,7 @@ from ..io.cached_file import CachedFile, cache_folder
 from ..io.files import existing_file
 from .diffusers_pipeline import model_config
 from .layouts import is_diffusers
+from .nvlabs import is_nvlabs, read_nvlabs
 from .pickles import load_pickled
 from .released import find_checkpoint
 
@@ -137,7 +138,10 @@ def _read_shards(index: Path, map_location: Any) -> dict:
 
 def _read_pickle(path: Path, map_location: Any, mmap: bool) -> dict:
     try:
-        checkpoint = load_pickled(path, map_location, mmap)
+        if is_nvlabs(path):
+            checkpoint = read_nvlabs(path)
+        else:
+            checkpoint = load_pickled(path, map_location, mmap)
     except pickle.UnpicklingError as error:
         reason = str(error).split('WeightsUnpickler error: ')[-1].strip().split('\n')[0]
         raise InputError(
