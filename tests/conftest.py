@@ -1,6 +1,7 @@
 """What several tests share: reference numbers, a Gaussian, and small models."""
 
 import importlib.util
+import itertools
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from mmagic_cm.models import ConsistencyModel
@@ -63,6 +65,31 @@ def in_child():
                 os._exit(1)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    return run
+
+
+@pytest.fixture
+def in_processes(tmp_path) -> Callable[..., list[int]]:
+    """Run ``work(rank)`` in forked processes that find each other by gloo; their exit codes."""
+    meetings = itertools.count()
+
+    def run(count: int, work: Callable[[int], None]) -> list[int]:
+        meeting, children = f'file://{tmp_path}/.meeting{next(meetings)}', []
+        for rank in range(count):
+            child = os.fork()
+            if child == 0:
+                try:
+                    os.environ |= dict(RANK=f'{rank}', LOCAL_RANK=f'{rank}', WORLD_SIZE=f'{count}')
+                    if count > 1:
+                        dist.init_process_group('gloo', meeting, rank=rank, world_size=count)
+                    work(rank)
+                except BaseException as error:
+                    print(f'rank {rank}: {type(error).__name__}: {error}', file=sys.stderr)
+                    os._exit(1)
+                os._exit(0)
+            children.append(child)
+        return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
     return run
 

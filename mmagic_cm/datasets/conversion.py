@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -21,7 +20,7 @@ import lmdb
 from PIL import Image
 from tqdm import tqdm
 
-from ..errors import InputError, closest
+from ..errors import InputError, closest, doing
 from ..io.files import in_place_of
 from ..io.images import BadImageError, decode_image
 from ..io.locks import Lock
@@ -121,38 +120,28 @@ def convert(
         raise InputError(f'{out} is inside of the source {source.folder}: choose another --out.')
     targets = _check_names(source)
     sink = _LMDBSink(out) if out.suffix == '.lmdb' else _FolderSink(out, kind)
-    try:
-        with Lock(f'{out.resolve()}.lock', out):
-            _claim(out, dict(size=size, format=kind))
-            with sink.opened():
-                present = sink.names()
-                todo = [name for name, target in targets.items() if target not in present]
-                report = Report(present=len(targets) - len(todo))
-                # Without the names, which would go to the workers with each task.
-                work = partial(_convert_one, Source(source.folder), size, kind, sink.folder)
-                with tqdm(
-                    desc=f'writing {out}', total=len(targets), initial=report.present, unit='image'
-                ) as bar:
-                    for results in _run(work, todo, workers):
-                        sink.put(
-                            [(targets[name], data) for name, data, error in results if not error]
-                        )
-                        report.bad += [error for *_, error in results if error]
-                        report.written += sum(not error for *_, error in results)
-                        bar.update(len(results))
-            (out / BAD_IMAGES_FILE).write_text(''.join(f'{line}\n' for line in report.bad))
-        if len(report.bad) == len(targets):
-            raise InputError(
-                f'None of the {len(targets):,} pictures in {source.folder} can be read, see '
-                f'{out / BAD_IMAGES_FILE}: {report.bad[0]}'
-            )
-    except BrokenProcessPool as error:
+    with doing(f'writing {out}'), Lock(f'{out.resolve()}.lock', out):
+        _claim(out, dict(size=size, format=kind))
+        with sink.opened():
+            present = sink.names()
+            todo = [name for name, target in targets.items() if target not in present]
+            report = Report(present=len(targets) - len(todo))
+            # Without the names, which would go to the workers with each task.
+            work = partial(_convert_one, Source(source.folder), size, kind, sink.folder)
+            with tqdm(
+                desc=f'writing {out}', total=len(targets), initial=report.present, unit='image'
+            ) as bar:
+                for results in _run(work, todo, workers):
+                    sink.put([(targets[name], data) for name, data, error in results if not error])
+                    report.bad += [error for *_, error in results if error]
+                    report.written += sum(not error for *_, error in results)
+                    bar.update(len(results))
+        (out / BAD_IMAGES_FILE).write_text(''.join(f'{line}\n' for line in report.bad))
+    if len(report.bad) == len(targets):
         raise InputError(
-            f'A worker process was killed (is the memory full?): run the command again, with '
-            f'fewer than {workers} --workers; what is written stays.'
-        ) from error
-    except (OSError, lmdb.Error) as error:
-        raise InputError(f'{out} cannot be written: {error}.') from error
+            f'None of the {len(targets):,} pictures in {source.folder} can be read, see '
+            f'{out / BAD_IMAGES_FILE}: {report.bad[0]}'
+        )
     return report
 
 
@@ -178,10 +167,7 @@ def _claim(out: Path, settings: dict) -> None:
     """Make the folder, or see that it was made with these settings."""
     path = out / SETTINGS_FILE
     if path.is_file():
-        try:
-            before = json.loads(path.read_text())
-        except ValueError:
-            before = None
+        before = json.loads(path.read_text())
         if before != settings:
             raise InputError(
                 f'{out} was made with {before}, not with {settings}: choose another --out.'

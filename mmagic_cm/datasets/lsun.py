@@ -24,7 +24,8 @@ def open_lmdb(folder: str | Path) -> lmdb.Environment:
     """The data base in a folder for reading, opened once a process and kept open.
 
     Raises:
-        InputError: It is not there, is cut short or cannot be read.
+        InputError: It is not there, or is cut short.
+        lmdb.Error: It is something else.
     """
     key = os.path.realpath(folder)
     pid, environment = _ENVIRONMENTS.get(key, (None, None))
@@ -38,13 +39,11 @@ def open_lmdb(folder: str | Path) -> lmdb.Environment:
             f'There is no {os.path.join(folder, "data.mdb")}: data_root must be the folder of an '
             f'LMDB (`python tools/dataset_converters/lsun.py --download bedroom` fetches one).'
         )
-    try:
+    with doing(f'opening the LMDB in {folder}'):
         # No lock file: it serves writers, and the folder may be read-only.
         environment = lmdb.open(
             str(folder), readonly=True, lock=False, readahead=False, meminit=False
         )
-    except lmdb.Error as error:
-        raise InputError(f'{folder} is no LMDB that can be read: {error}') from error
     check_whole(environment)
     _ENVIRONMENTS[key] = os.getpid(), environment
     return environment
@@ -88,23 +87,19 @@ def close_lmdb(folder: str | Path) -> None:
         environment.close()
 
 
-def list_keys(folder: str | Path, cache: bool = True) -> np.ndarray:
+def list_keys(folder: str | Path) -> np.ndarray:
     """All keys of a data base, sorted: bytes (N,), mapped from ``keys.npy`` beside it.
 
     To list LSUN's three million keys takes minutes, so they are written there the first time, if
     the folder can be written to.
 
-    Args:
-        folder: Of the data base.
-        cache: Use and write that file.
-
     Raises:
-        InputError: The data base cannot be read, is empty, or a key is no text.
+        InputError: The data base is not there, is cut short, is empty, or a key is no text.
         lmdb.Error: It is damaged.
     """
     environment, path = open_lmdb(folder), Path(folder, 'keys.npy')
     with doing(f'listing the LMDB in {folder}'):
-        if cache and path.is_file():
+        if path.is_file():
             with contextlib.suppress(ValueError, OSError, EOFError):
                 keys = np.load(path, mmap_mode='r', allow_pickle=False)
                 if _are_keys_of(environment, keys):
@@ -122,8 +117,6 @@ def list_keys(folder: str | Path, cache: bool = True) -> np.ndarray:
                 disable=not is_main_process() or count < 100_000,
             )
             keys = np.array([_text(key, folder) for key in listed])
-    if not cache:
-        return keys
     try:
         with in_place_of(path, shared=True) as fresh, open(fresh, 'wb') as file:
             np.save(file, keys)

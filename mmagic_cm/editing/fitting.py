@@ -17,7 +17,7 @@ def picture_to_tensor(picture: Picture, channels: int, name: str = 'picture') ->
     """A PIL image or uint8 (H, W), (H, W, 1) or (H, W, 3) -> float32 (channels, H, W) in [-1, 1].
 
     Raises:
-        InputError: It is neither, or the network takes neither grey nor colour pictures.
+        InputError: It is neither.
     """
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] > (3,):
@@ -28,8 +28,6 @@ def picture_to_tensor(picture: Picture, channels: int, name: str = 'picture') ->
         picture = Image.fromarray(picture[..., 0] if picture.shape[2:] == (1,) else picture)
     if not isinstance(picture, Image.Image):
         raise InputError(f'{name} must be a PIL image or a uint8 array, not {type(picture)}.')
-    if channels not in (1, 3):
-        raise InputError(f'The network takes {channels} channels: neither grey nor colour.')
     array = np.array(picture.convert('L' if channels == 1 else 'RGB')).reshape(
         picture.height, picture.width, channels
     )

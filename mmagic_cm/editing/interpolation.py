@@ -56,7 +56,7 @@ def interpolate(
         )
     if noise is not None and teacher is not None:
         raise InputError('Pictures go up to a level by noise or by a teacher: give one of them.')
-    if isinstance(num_images, bool) or not isinstance(num_images, int) or num_images < 2:
+    if num_images < 2:
         raise InputError(f'A walk has both ends: num_images must be at least 2, not {num_images}.')
     top = float(levels_of(denoiser)[0]) if sigma is None else float(sigma)
     sigma_min = NoiseRange.of(denoiser).sigma_min

@@ -74,8 +74,8 @@ def edit(
     check_pictures(image)
     sigma_min = NoiseRange.of(denoiser).sigma_min
     sigmas = _check_levels(levels_of(denoiser) if sigmas is None else sigmas, sigma_min)
-    if isinstance(num_resamples, bool) or num_resamples != int(num_resamples) or num_resamples < 1:
-        raise InputError(f'num_resamples must be a whole number from 1 up, not {num_resamples!r}.')
+    if num_resamples < 1:
+        raise InputError(f'num_resamples must be at least 1, not {num_resamples}.')
     noise = noise or torch.randn_like
     denoise = with_labels(denoiser, labels, image)
     measured = operator.measure(image)
@@ -89,7 +89,7 @@ def edit(
             x_init = operator.degrade(image) + sigmas[0] * noise(image)
         elif x_init.shape != image.shape:
             raise InputError(f'x_init is {tuple(x_init.shape)}, image {tuple(image.shape)}.')
-        visits = [sigma for sigma in sigmas for _ in range(int(num_resamples))]
+        visits = [sigma for sigma in sigmas for _ in range(num_resamples)]
         found = sample_multistep(
             constrained, x_init, visits, noise=noise, progress=progress, sigma_min=sigma_min
         )

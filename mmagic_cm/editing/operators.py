@@ -180,8 +180,8 @@ class PatchMean(Operator):
     """
 
     def __init__(self, factor: int) -> None:
-        if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
-            raise InputError(f'factor must be a whole number from 1 up, not {factor!r}.')
+        if factor < 1:
+            raise InputError(f'factor must be at least 1, not {factor}.')
         self.factor = factor
 
     def enlarge(self, y: torch.Tensor) -> torch.Tensor:

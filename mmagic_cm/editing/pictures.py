@@ -156,6 +156,8 @@ def edit_pictures(
     # A conditional model that is told nothing takes one class at random for each picture.
     chosen = choose_labels(model, range(len(inputs)), labels, seed)
     fits = [Fit(*x.shape[1:], size) for x in inputs]
+    if not sigmas:
+        sigmas = kind.levels or levels_of(model.denoiser, num_steps, sigma_max, sigma_min)
     count = 1 if kind.one_evaluation else num_candidates or 4
     jobs = [(i, k) for i in range(len(inputs)) for k in range(count)]
     single = len(jobs) <= batch_size
@@ -168,23 +170,18 @@ def edit_pictures(
             batch = jobs[begin : begin + batch_size]
             which = [i for i, _ in batch]
             image = torch.stack([fits[i].into(inputs[i]) for i in which]).to(model.device)
-            operator = kind.operator(
-                torch.stack([fits[i].mask_into(masks[i]) for i in which])
-                if kind.needs_mask
-                else None,
-                factor,
-            )
             of_batch = None if chosen is None else chosen[which]
             if kind.one_evaluation:
                 found = denoise_image(denoiser, image, sigma, labels=of_batch, seed=seed)
             else:
+                known = None
+                if kind.needs_mask:
+                    known = torch.stack([fits[i].mask_into(masks[i]) for i in which])
                 found = edit(
                     denoiser,
-                    operator,
+                    kind.operator(known, factor),
                     image,
-                    sigmas=sigmas
-                    or kind.levels
-                    or levels_of(model.denoiser, num_steps, sigma_max, sigma_min),
+                    sigmas=sigmas,
                     noise=PerSampleNoise(seed, [derive_seed(*job) for job in batch]),
                     labels=of_batch,
                     num_resamples=num_resamples,

@@ -130,7 +130,7 @@ class GenerativeMetrics(BaseMetric):
             for name in self.results[0]
         }
         self.results.clear()
-        figures = None
+        shared = [None]
         if is_main_process():
             numbers, first = np.unique(parts.pop('indices'), return_index=True)
             if len(numbers) != size:
@@ -138,10 +138,10 @@ class GenerativeMetrics(BaseMetric):
                     f'GenerativeMetrics: {len(numbers):,} different images were drawn, and '
                     f'{size:,} were to be: do not drop the last batch.'
                 )
-            figures = self.compute_metrics({name: rows[first] for name, rows in parts.items()})
-        [figures] = _shared([figures])
+            shared = [self.compute_metrics({name: rows[first] for name, rows in parts.items()})]
+        broadcast_object_list(shared)
         prefix = f'{self.prefix}/' if self.prefix else ''
-        return {f'{prefix}{name}': value for name, value in figures.items()}
+        return {f'{prefix}{name}': value for name, value in shared[0].items()}
 
     def compute_metrics(self, results: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The figures of features (N, D) by name."""
@@ -152,11 +152,6 @@ class GenerativeMetrics(BaseMetric):
             **(self._reference.describe() if self._reference else {}),
         }
         return compute_scores(samples, self._reference, self.names, self.extractor.device)
-
-
-def _shared(objects: list) -> list:
-    broadcast_object_list(objects)
-    return objects
 
 
 def gather_rows(rows: np.ndarray) -> np.ndarray | None:

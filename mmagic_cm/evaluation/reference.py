@@ -158,8 +158,7 @@ def _computed(
 ) -> Reference:
     """The statistics of pictures, from the cache where they are the same."""
     digest = source.digest()
-    key = json.dumps([source.name, source.crop, extractor.identity])
-    key = text_digest(key)
+    key = text_digest(json.dumps([source.name, source.crop, extractor.identity]))
     stem = Path(source.name).stem.replace(' ', '_')
     path = cache_folder() / 'statistics' / f'{stem}-{key}.npz'
     if path.is_file() and str(_read_npz(path, ['digest'])[1].get('digest')) == digest:
@@ -193,7 +192,6 @@ def _compute(
             done += len(batch)
             bar.update(len(batch))
     gaussians = {name: accumulator.result() for name, accumulator in accumulators.items()}
-    arrays = dict(features=np.concatenate(features))
-    of_images = Features(arrays, extractor.identity)
     identity = extractor.identity
+    of_images = Features(dict(features=np.concatenate(features)), identity)
     return Reference(gaussians, of_images, identity, source.crop, source.name, count, source.size)

@@ -93,20 +93,17 @@ class ImageSource:
         several = len(self) >= _MANY and not isinstance(self._dataset, NpzImages)
         workers = min(8, os.cpu_count() or 1) if several else 0
         loader = DataLoader(self._dataset, batch_size, num_workers=workers, collate_fn=_inputs)
-        done = 0
+        done, (height, width) = 0, self.size
         for images in loader:
-            for i, image in enumerate(images):
+            for index, image in enumerate(images, done):
                 if tuple(image.shape[1:]) != self.size:
-                    raise InputError(self._mixed(done + i, tuple(image.shape[1:])))
+                    raise InputError(
+                        f'{self.name} holds pictures of different sizes, {width} x {height} and '
+                        f'(number {index}) {image.shape[2]} x {image.shape[1]} pixels: choose a '
+                        f'crop (--crop SIZE).'
+                    )
             yield torch.stack(images)
             done += len(images)
-
-    def _mixed(self, index: int, size: tuple[int, int]) -> str:
-        (height, width), (other_height, other_width) = self.size, size
-        return (
-            f'{self.name} holds pictures of different sizes, {width} x {height} and (number '
-            f'{index}) {other_width} x {other_height} pixels: choose a crop (--crop SIZE).'
-        )
 
 
 def _inputs(entries: list[dict]) -> list[torch.Tensor]:
@@ -188,13 +185,9 @@ def _of_config(source: Mapping[str, Any], crop: int | None) -> ImageSource:
             f'A data set is named by dict(dataset=dict(type=...)), not by {dict(source)}.'
         )
     settings = {key: value for key, value in settings.items() if key != '_scope_'}
-    root = settings.get('data_root')
-    return _open_dataset(settings, crop, f'{settings["type"]} {root}' if root else _named(settings))
-
-
-def _named(settings: Mapping[str, Any]) -> str:
-    split = settings.get('split')
-    return f'{settings["type"]} ({split})' if split else str(settings['type'])
+    name, root, split = (settings.get(key) for key in ('type', 'data_root', 'split'))
+    where = f' {root}' if root else f' ({split})' if split else ''
+    return _open_dataset(settings, crop, f'{name}{where}')
 
 
 def _open_dataset(settings: dict[str, Any], crop: int | None, name: str) -> ImageSource:
@@ -204,8 +197,7 @@ def _open_dataset(settings: dict[str, Any], crop: int | None, name: str) -> Imag
         pipeline = [transform for transform in pipeline if not isinstance(transform, RandomFlip)]
     else:
         pipeline = _usual_pipeline(settings, crop)
-    given = {**settings, 'pipeline': pipeline}
-    dataset = DATASETS.build(given)
+    dataset = DATASETS.build({**settings, 'pipeline': pipeline})
     sides = [step.size for step in pipeline if isinstance(step, CenterCrop)]
     recorded = {**settings, 'pipeline': [_describe(step) for step in pipeline]}
     words = ADM_CROP.format(sides[-1]) if sides else None

@@ -185,9 +185,4 @@ def frechet_distance(
     Returns:
         The distance, at least 0.
     """
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise InputError(
-            f'Features must be (N, D) and (M, D), two images or more, not {tuple(a.shape)} and '
-            f'{tuple(b.shape)}.'
-        )
     return frechet(Gaussian.fit(a, device), Gaussian.fit(b, device), device)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..errors import InputError
 from ..io.devices import choose_device
 from .arrays import as_tensor
 
@@ -34,11 +33,9 @@ def inception_score(
         Scores between 1 and K.
 
     Raises:
-        InputError: Another shape, numbers that are not finite, or ``split_size`` below 1.
+        InputError: Another shape, or numbers that are not finite.
     """
     logits = as_tensor(logits, 'logits')
-    if split_size < 1:
-        raise InputError(f'split_size must be at least 1, not {split_size}.')
     device = choose_device(device)
     scores = [_score(split.to(device, torch.float64)) for split in logits.split(split_size)]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))

@@ -76,8 +76,6 @@ class ModuleFeatures(NetworkFeatures):
             network, name, digest = _load_torchscript(Path(self.module).expanduser())
         else:
             network = resolve(MODELS, self.module)
-            if not isinstance(network, nn.Module):
-                raise InputError(f'ModuleFeatures: {network!r} is no torch module.')
             if self.checkpoint is not None:
                 _load_weights(network, self.checkpoint)
             name, digest = type(network).__name__, weights_digest(network)

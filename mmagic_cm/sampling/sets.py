@@ -134,39 +134,22 @@ def _settings(
     seed: int,
 ) -> dict:
     """All that the images depend on, as JSON has it."""
-    return json.loads(
-        json.dumps(
-            dict(
-                num_samples=num_samples,
-                seed=seed,
-                labels=None if labels is None else tensors_digest(dict(labels=labels)),
-                sampler=_settings_of(sampler),
-                guidance_scale=model.guidance_scale,
-                precision=model.precision,
-                model=tensors_digest(model.denoiser.state_dict(), _parts(model)),
-            ),
-            default=str,
-        )
+    public = {name: value for name, value in vars(sampler).items() if name[0] != '_'}
+    # Beside the weights: layers, heads, scalings.
+    parts = [
+        (type(part).__name__, {k: v for k, v in vars(part).items() if type(v) in (int, float, str)})
+        for part in [*model.denoiser.modules(), model.denoiser.parameterization]
+    ]
+    settings = dict(
+        num_samples=num_samples,
+        seed=seed,
+        labels=None if labels is None else tensors_digest(dict(labels=labels)),
+        sampler=dict(type=type(sampler).__name__, **public),
+        guidance_scale=model.guidance_scale,
+        precision=model.precision,
+        model=tensors_digest(model.denoiser.state_dict(), str(parts)),
     )
-
-
-def _settings_of(sampler: DiffusionSampler) -> dict:
-    settings = {name: value for name, value in vars(sampler).items() if name[0] != '_'}
-    return dict(type=type(sampler).__name__, **settings)
-
-
-def _parts(model: ConsistencyModel) -> str:
-    """What the images depend on beside the weights: layers, heads, scalings."""
-    parts = [*model.denoiser.modules(), model.denoiser.parameterization]
-    return str(
-        [
-            (
-                type(part).__name__,
-                {k: v for k, v in vars(part).items() if type(v) in (int, float, str)},
-            )
-            for part in parts
-        ]
-    )
+    return json.loads(json.dumps(settings, default=str))
 
 
 def _prepare(part: Path, settings: dict) -> None:
@@ -174,10 +157,8 @@ def _prepare(part: Path, settings: dict) -> None:
     path = part / SETTINGS
     begun = bool(_done(part)) if part.is_dir() else False
     if begun:
-        try:
+        with doing(f'reading {path} (without {part}, the same command begins anew)'):
             before = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f'{part} has no {SETTINGS} that can be read: remove it.') from error
         for name, value in settings.items():
             if before.get(name) != value:
                 raise InputError(
@@ -264,11 +245,10 @@ class _Progress:
                 self._look()
         self._bar.close()
 
-    def _look(self) -> int:
+    def _look(self) -> None:
         count = int(_is_done(self._part, self._num_samples).sum())
         self._bar.update(count - self._bar.n)
         self._looked = time.monotonic()
-        return count
 
 
 def _save(images: np.ndarray, batch: range, part: Path, kind: str) -> None:

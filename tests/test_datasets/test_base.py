@@ -1,17 +1,24 @@
 """Images with random draws of their own, through PyTorch's data loader."""
 
-import itertools
-import random
+import re
 
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import FUNCTIONS, DefaultScope
+from mmengine.registry import DefaultScope
 from PIL import Image
 from torch._utils import ExceptionWrapper
-from torch.utils.data import DataLoader
 
-from mmagic_cm.datasets import BadImageError, ImageDataset, ImageFolder, ResumableSampler, base
+from mmagic_cm.datasets import (
+    BadImageError,
+    ImageDataset,
+    ImageFolder,
+    PackImage,
+    RandomFlip,
+    base,
+)
+
+FLIP = [dict(type='RandomFlip'), dict(type='PackImage')]
 
 
 class Gradients(ImageDataset):
@@ -24,67 +31,29 @@ class Gradients(ImageDataset):
 
 @pytest.fixture
 def dataset() -> Gradients:
-    return Gradients(pipeline=[dict(type='RandomFlip'), dict(type='PackImage')])
+    return Gradients(pipeline=FLIP)
 
 
-def batches(dataset, count: int, start: int = 0, workers: int = 0, seed: int = 0) -> list[dict]:
-    sampler = ResumableSampler(dataset, seed=seed)
-    sampler.start = start
-    loader = DataLoader(
-        dataset,
-        batch_size=4,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=FUNCTIONS.get('default_collate'),
-        multiprocessing_context='fork' if workers else None,
-    )
-    return [*itertools.islice(loader, count)]
-
-
-def assert_same(a: list[dict], b: list[dict]) -> None:
-    assert len(a) == len(b)
-    for one, other in zip(a, b, strict=True):
-        assert torch.equal(one['inputs'], other['inputs'])
-        assert torch.equal(one['labels'], other['labels'])
-
-
-def test_batches_have_the_shape_that_the_model_takes(dataset):
+def test_batches_have_the_shape_that_the_model_takes(dataset, batches, assert_exact):
     for batch in batches(dataset, 5):
         assert batch.keys() == {'inputs', 'labels', 'indices'}
         assert batch['inputs'].shape == (4, 3, 4, 5)
         assert batch['inputs'].dtype == torch.uint8
         assert batch['labels'].shape == (4,)
         assert batch['labels'].dtype == torch.int64
-
-
-@pytest.mark.parametrize('workers', [1, 2])
-def test_workers_change_nothing(dataset, workers):
-    assert_same(batches(dataset, 5), batches(dataset, 5, workers=workers))
-
-
-def test_a_batch_depends_on_its_draws_alone(dataset):
-    expected = batches(dataset, 6)
-    random.seed(1)
-    torch.manual_seed(1)
-    assert_same(expected[2:], batches(dataset, 4, start=8))
+    assert_exact(dataset)
 
 
 def test_an_image_is_flipped_anew_each_time_it_comes(dataset):
-    flipped = set()
-    for key in range(20):
-        image = dataset[3, (0, key)]['inputs']
-        assert torch.equal(image, dataset[3, (0, key)]['inputs'])
-        plain = torch.equal(image, dataset[3, (0, 0)]['inputs'])
-        flipped.add(plain)
-        assert plain or torch.equal(image, dataset[3, (0, 0)]['inputs'].flip(-1))
-    assert flipped == {True, False}
-
-
-def test_seeds_flip_other_images(dataset):
-    one, other = (
-        [dataset[0, (seed, key)]['inputs'].tolist() for key in range(20)] for seed in range(2)
-    )
-    assert one != other
+    image = dataset[3, (0, 0)]['inputs']
+    plain = []
+    for seed in range(2):
+        draws = [dataset[3, (seed, key)]['inputs'] for key in range(20)]
+        assert all(torch.equal(a, image) or torch.equal(a, image.flip(-1)) for a in draws)
+        assert all(torch.equal(a, dataset[3, (seed, key)]['inputs']) for key, a in enumerate(draws))
+        plain.append([torch.equal(a, image) for a in draws])
+    assert {*plain[0]} == {True, False}
+    assert plain[0] != plain[1]
 
 
 @pytest.mark.parametrize('index', [5, np.int64(5)])
@@ -107,11 +76,11 @@ def test_transforms_may_not_change_the_data(serialize):
 
 
 @pytest.mark.parametrize('scope', ['mmengine', 'mmagic_cm'])
-def test_names_of_transforms_are_ours_in_any_scope(dataset, scope):
+def test_names_of_transforms_are_ours_in_any_scope(scope):
     # MMagic's inferencer leaves its own scope behind.
     with DefaultScope.overwrite_default_scope(scope):
-        again = Gradients(pipeline=[dict(type='RandomFlip'), dict(type='PackImage')])
-    assert_same(batches(again, 3), batches(dataset, 3))
+        [flip, pack] = Gradients(pipeline=FLIP).pipeline.transforms
+    assert (type(flip), type(pack)) == (RandomFlip, PackImage)
 
 
 class Unreadable(Gradients):
@@ -126,9 +95,6 @@ class Unreadable(Gradients):
         super().__init__(pipeline=[fail, *FLIP], **settings)
 
 
-FLIP = [dict(type='RandomFlip'), dict(type='PackImage')]
-
-
 @pytest.fixture
 def warnings(monkeypatch) -> list[str]:
     """What the log says."""
@@ -138,15 +104,14 @@ def warnings(monkeypatch) -> list[str]:
 
 
 def test_bad_images_are_refused_in_one_sentence():
-    with pytest.raises(BadImageError) as error:
+    with pytest.raises(
+        BadImageError, match=r"^image 3 is broken\. .*bad_images='skip'\.$"
+    ) as error:
         Unreadable()[3]
-    sentence = "image 3 is broken. Mend or remove it, or set the data set's bad_images='skip'."
-    assert str(error.value) == sentence
     # What PyTorch's loader makes of it, if a worker raised it.
     wrapped = ExceptionWrapper(error._excinfo, 'in DataLoader worker process 0')
-    with pytest.raises(BadImageError) as error:
+    with pytest.raises(BadImageError, match=re.escape(str(error.value))):
         wrapped.reraise()
-    assert str(error.value) == sentence
 
 
 def test_another_image_comes_instead_of_a_bad_one(dataset, warnings):
@@ -175,20 +140,9 @@ def test_each_bad_image_is_named_once(warnings):
     assert sorted(warnings) == expected
 
 
-def test_replacements_do_not_depend_on_workers(warnings):
-    skipping = Unreadable(bad_images='skip')
-    expected = batches(skipping, 6)
-    assert_same(expected, batches(skipping, 6, workers=2))
-    assert_same(expected[2:], batches(skipping, 4, start=8, workers=1))
-
-
 def test_a_data_set_of_bad_images_ends(warnings):
-    with pytest.raises(BadImageError, match=r'100 images drawn from .* are unusable'):
+    with pytest.raises(BadImageError, match='100 images'):
         Unreadable(bad=tuple(range(12)), bad_images='skip')[0]
-
-
-def test_describes_itself(dataset):
-    assert dataset.describe() == '12 images; of 12 looked at, all are 5 x 4 pixels.'
 
 
 def test_describes_sizes_classes_and_the_crop(tmp_path):

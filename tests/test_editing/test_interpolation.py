@@ -62,17 +62,16 @@ def test_between_noises(consistency):
 
 
 @pytest.mark.parametrize(
-    ('settings', 'match'),
+    ('settings', 'name'),
     [
-        (dict(second=torch.zeros(1, 1, 8, 8)), 'one shape'),
-        (dict(noise=torch.zeros(1, 1, 8, 8)), 'one shape'),
-        (dict(first=torch.zeros(8, 8)), 'first must be'),
-        (dict(num_images=1), 'at least 2'),
-        (dict(sigma=0.001), 'above sigma_min'),
-        (dict(noise=torch.zeros(3, 1, 8, 8), teacher=lambda x, s: x), 'one of them'),
+        (dict(second=torch.zeros(1, 1, 8, 8)), 'second'),
+        (dict(first=torch.zeros(8, 8)), 'first'),
+        (dict(num_images=1), 'num_images'),
+        (dict(sigma=0.001), 'sigma_min'),
+        (dict(noise=torch.zeros(3, 1, 8, 8), teacher=lambda x, s: x), 'teacher'),
     ],
 )
-def test_bad_input(settings, match, consistency):
+def test_bad_input(settings, name, consistency):
     first, second = pair()
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=name):
         interpolate(consistency, **dict(first=first, second=second) | settings)

@@ -195,36 +195,35 @@ def test_each_candidate_has_its_noise(build_model):
 
 
 @pytest.mark.parametrize(
-    ('settings', 'match'),
+    ('settings', 'name'),
     [
-        (dict(sigmas=(1.0, 80.0)), 'must descend'),
-        (dict(sigmas=()), 'must descend'),
-        (dict(sigmas=(float('inf'), 1.0)), 'all finite'),
-        (dict(sigmas=(0.001,)), 'begin above sigma_min'),
-        (dict(sigmas='80,1'), 'must be numbers'),
+        (dict(sigmas=(1.0, 80.0)), 'descend'),
+        (dict(sigmas=(float('inf'), 1.0)), 'finite'),
+        (dict(sigmas=(0.001,)), 'sigma_min'),
         (dict(num_resamples=0), 'num_resamples'),
-        (dict(num_resamples=1.5), 'num_resamples'),
         (dict(x_init=torch.zeros(1, 1, 4, 4)), 'x_init'),
-        (dict(labels=[10, 0]), 'Label 10 is out of range'),
-        (dict(labels=-1), 'Label -1 is out of range'),
-        (dict(labels=[1, 2, 3]), 'one for each of the 2 pictures'),
+        (dict(labels=[10, 0]), 'Label 10'),
+        (dict(labels=[1, 2, 3]), '2 pictures'),
         (dict(labels=0.5), 'whole numbers'),
-        ({}, 'give labels of 10 classes'),
-        (dict(image=torch.zeros(2, 1, 8, 8, dtype=torch.uint8)), 'float tensor'),
-        (dict(image=torch.zeros(8, 8)), 'float tensor'),
+        ({}, 'labels'),
+        (dict(image=torch.zeros(2, 1, 8, 8, dtype=torch.uint8)), 'uint8'),
+        (dict(image=torch.zeros(8, 8)), r'\(8, 8\)'),
     ],
 )
-def test_bad_input(settings, match, model):
+def test_bad_input(settings, name, model):
     image = settings.pop('image', torch.zeros(2, 1, 8, 8))
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=name):
         inpaint(model.denoiser, image, torch.eye(8), **settings)
 
 
 @pytest.mark.parametrize(
-    'settings', [{}, dict(image=torch.zeros(1, 3, 8, 8), gray=torch.zeros(1, 1, 8, 8))]
+    'settings',
+    [
+        {},
+        dict(image=torch.zeros(1, 3, 8, 8), gray=torch.zeros(1, 1, 8, 8)),
+        dict(gray=torch.zeros(1, 3, 8, 8)),
+    ],
 )
 def test_one_picture_is_given(settings):
-    with pytest.raises(InputError, match='either the full-size image or gray'):
+    with pytest.raises(InputError, match='gray'):
         colorize(stand_in, **settings)
-    with pytest.raises(InputError, match='one channel'):
-        colorize(stand_in, gray=torch.zeros(1, 3, 8, 8))

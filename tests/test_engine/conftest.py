@@ -143,6 +143,19 @@ class Poison(Hook):
             next(runner.model.denoiser.parameters()).data.fill_(math.nan)
 
 
+class Interrupt(Hook):
+    """A user's Ctrl-C after so many iterations."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iteration:
+            raise KeyboardInterrupt
+
+
 class SendSignal(Hook):
     """Send this process a signal as an iteration begins, the first one being 1."""
 
@@ -158,6 +171,11 @@ class SendSignal(Hook):
 @pytest.fixture(scope='session')
 def send_signal() -> type[SendSignal]:
     return SendSignal
+
+
+@pytest.fixture(scope='session')
+def interrupt() -> type[Interrupt]:
+    return Interrupt
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,7 @@
 """The averages against a loop of three lines."""
 
 import io
+import re
 
 import pytest
 import torch
@@ -37,37 +38,27 @@ def assert_same(a: dict, b: dict, **tolerance) -> None:
 def test_averages_equal_a_reference_loop(module):
     tracker = EMATracker(module, RATES)
     expected = {rate: state_of(module) for rate in RATES}
+    for rate in RATES:
+        assert_same(tracker.averages[rate], expected[rate])
     parameters = dict(module.named_parameters())
     for _ in range(10):
         change(module)
+        before = state_of(module)
         tracker.update()
+        assert_same(state_of(module), before)
         for rate, average in expected.items():
             for name, value in module.state_dict().items():
                 share = 1 - rate if name in parameters else 1  # buffers are copied
                 average[name] = ((1 - share) * average[name] + share * value).to(value.dtype)
     for rate in RATES:
         assert_same(tracker.averages[rate], expected[rate], rtol=1e-6, atol=1e-6)
-
-
-def test_averages_start_as_a_copy(module):
-    tracker, before = EMATracker(module, RATES), state_of(module)
-    change(module)
-    for rate in RATES:
-        assert_same(tracker.averages[rate], before)
+        assert not any(tensor.requires_grad for tensor in tracker.averages[rate].values())
 
 
 def test_rate_zero_copies_exactly():
     average, value = torch.tensor([1e8, 3.0]), torch.tensor([1 / 3, -7.0])
     update_ema([average], [value], 0.0)
     assert torch.equal(average, value)
-
-
-def test_update_leaves_the_module_and_its_gradients_alone(module):
-    tracker, before = EMATracker(module, RATES), state_of(module)
-    tracker.update()
-    assert_same(state_of(module), before)
-    averages = [t for average in tracker.averages.values() for t in average.values()]
-    assert not any(tensor.requires_grad for tensor in averages)
 
 
 def test_state_goes_through_a_file(module):
@@ -83,15 +74,9 @@ def test_state_goes_through_a_file(module):
         assert_same(fresh.averages[rate], tracker.averages[rate])
 
 
-def test_missing_rate_is_named(module):
-    saved = EMATracker(module, (0.5,)).state_dict()
-    with pytest.raises(InputError, match=r'no EMA of rate 0\.99; it has: 0\.5'):
-        EMATracker(module, (0.99,)).load_state_dict(saved)
-
-
-@pytest.mark.parametrize('rates', [(), (1.0,), (-0.1,), (0.9, 1.5)])
+@pytest.mark.parametrize('rates', [(), (1.0,), (0.9, -0.1)])
 def test_rates_out_of_range_are_refused(module, rates):
-    with pytest.raises(InputError, match=r'must lie in \[0, 1\)'):
+    with pytest.raises(InputError, match=re.escape(str(rates))):
         EMATracker(module, rates)
 
 
@@ -107,12 +92,6 @@ def test_applied_swaps_an_average_in_and_out(module, rate, used):
         change(module)
     assert_same(state_of(module), own)
     assert_same(tracker.averages[used], average)
-
-
-def test_applied_restores_after_an_error(module):
-    tracker = EMATracker(module, RATES)
-    change(module)
-    own = state_of(module)
-    with pytest.raises(ZeroDivisionError), tracker.applied():
+    with pytest.raises(ZeroDivisionError), tracker.applied(rate):
         raise ZeroDivisionError
     assert_same(state_of(module), own)

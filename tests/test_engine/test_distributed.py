@@ -1,15 +1,12 @@
 """Processes, accumulated batches and recomputed activations change nothing but the rounding."""
 
-import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from mmagic_cm.checkpoints import read_checkpoint
 from mmagic_cm.datasets import DigitsDataset
@@ -65,30 +62,10 @@ def assert_same_end(one: Path, other: Path, other_steps: int = STEPS) -> None:
     assert moved > 1e-3
 
 
-def run_ranks(world_size: int, train: Callable[[int], None], meeting: Path) -> None:
-    """Fork processes that find each other by gloo; ``train(rank)`` runs in each."""
-    processes = []
-    for rank in range(world_size):
-        process = os.fork()
-        if process == 0:
-            try:
-                os.environ |= dict(RANK=f'{rank}', LOCAL_RANK=f'{rank}', WORLD_SIZE=f'{world_size}')
-                dist.init_process_group(
-                    'gloo', f'file://{meeting}', rank=rank, world_size=world_size
-                )
-                train(rank)
-            except BaseException as error:
-                print(f'rank {rank}: {type(error).__name__}: {error}', file=sys.stderr)
-                os._exit(1)
-            os._exit(0)
-        processes.append(process)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
-    assert codes == [0] * world_size
-
-
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
 @pytest.mark.parametrize('objective', ['edm', 'ct', 'ict'])
-def test_two_processes_equal_one_with_the_whole_batch(trainer, monkeypatch, tmp_path, objective):
+def test_two_processes_equal_one_with_the_whole_batch(
+    trainer, monkeypatch, in_processes, tmp_path, objective
+):
     with monkeypatch.context() as patch:
         share_draws(patch, lambda call: slice(None))
         trainer(objective, work_dir='one', **settings()).train()
@@ -103,12 +80,13 @@ def test_two_processes_equal_one_with_the_whole_batch(trainer, monkeypatch, tmp_
         )
         trainer(objective, work_dir='two', **options).train()
 
-    run_ranks(2, train, tmp_path / 'meeting')
+    assert in_processes(2, train) == [0, 0]
     assert_same_end(tmp_path / 'one', tmp_path / 'two')
 
 
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
-def test_a_signal_to_one_process_stops_all_after_the_same_step(trainer, send_signal, tmp_path):
+def test_a_signal_to_one_process_stops_all_after_the_same_step(
+    trainer, send_signal, in_processes, tmp_path
+):
     def train(rank):
         hooks = [send_signal(signal.SIGTERM, 3)] if rank == 1 else []
         options = dict(launcher='pytorch', model_wrapper_cfg__device_ids=None)
@@ -119,7 +97,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(trainer, send_sig
         # The other one has waited until it is written.
         assert read_checkpoint(tmp_path / 'run/iter_4.pth')['meta']['iter'] == 4
 
-    run_ranks(2, train, tmp_path / 'meeting')
+    assert in_processes(2, train) == [0, 0]
 
 
 def record_draws(monkeypatch) -> dict[str, list]:
@@ -147,9 +125,8 @@ def record_draws(monkeypatch) -> dict[str, list]:
     return seen
 
 
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
 @pytest.mark.parametrize('per_rank', [False, True])
-def test_two_processes_draw_nothing_twice(trainer, monkeypatch, tmp_path, per_rank):
+def test_two_processes_draw_nothing_twice(trainer, monkeypatch, in_processes, tmp_path, per_rank):
     def train(rank):
         seen = record_draws(monkeypatch)
         options = dict(
@@ -162,7 +139,7 @@ def test_two_processes_draw_nothing_twice(trainer, monkeypatch, tmp_path, per_ra
         trainer('edm', **options).train()
         torch.save(seen, tmp_path / f'{rank}.pt')
 
-    run_ranks(2, train, tmp_path / 'meeting')
+    assert in_processes(2, train) == [0, 0]
     first, second = (torch.load(tmp_path / f'{rank}.pt') for rank in range(2))
     # The ranks take turns in one shuffled epoch.
     assert [key for pair in zip(first['data'], second['data'], strict=True) for _, key in pair] == [

@@ -113,23 +113,15 @@ def test_an_overflow_is_no_step(module, fused, use_fused, clip, loss_scale, afte
     assert wrapper.loss_scale == after
 
 
-@pytest.mark.parametrize('name', DTYPES)
-def test_accumulating_is_no_step(module, name):
-    wrapper = wrap(module, dtype=name, accumulative_counts=2)
+@pytest.mark.parametrize('kind', [OptimWrapper, *DTYPES])
+def test_accumulating_is_no_step(module, kind):
+    settings = dict(kind=kind) if kind is OptimWrapper else dict(dtype=kind)
+    wrapper = wrap(module, accumulative_counts=2, **settings)
     took = []
     for _ in range(4):
         step(wrapper, module)
         took.append(took_step(SimpleNamespace(optim_wrapper=wrapper)))
     assert took == [False, True, False, True]
-
-
-def test_a_plain_wrapper_steps_when_it_should(module):
-    wrapper = wrap(module, OptimWrapper, accumulative_counts=2)
-    took = []
-    for _ in range(3):
-        step(wrapper, module)
-        took.append(took_step(SimpleNamespace(optim_wrapper=wrapper)))
-    assert took == [False, True, False]
 
 
 @pytest.fixture
@@ -240,15 +232,14 @@ def test_a_state_of_another_precision_is_taken_over(module):
 
 
 @pytest.mark.parametrize(
-    ('settings', 'message'),
+    ('settings', 'name'),
     [
-        (dict(dtype='float8'), "no dtype 'float8'"),
-        (dict(dtype='float16', loss_scale='static'), "'dynamic' or a number above 0"),
-        (dict(dtype='float16', loss_scale=0.0), 'a number above 0, not 0.0'),
-        (dict(dtype='float16', loss_scale={}), 'a number above 0, not {}'),
-        (dict(loss_scale=2.0), r"loss_scale=2\.0 is for dtype='float16'"),
+        (dict(dtype='float8'), "'float8'"),
+        (dict(dtype='float16', loss_scale='static'), "'static'"),
+        (dict(dtype='float16', loss_scale=0.0), 'loss_scale'),
+        (dict(loss_scale=2.0), 'loss_scale'),
     ],
 )
-def test_wrong_settings_are_answered_in_one_sentence(module, settings, message):
-    with pytest.raises(InputError, match=message):
+def test_wrong_settings_are_named(module, settings, name):
+    with pytest.raises(InputError, match=name):
         wrap(module, **settings)

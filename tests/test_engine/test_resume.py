@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.hooks import Hook
 from torch import nn
 
 from mmagic_cm.checkpoints import read_checkpoint
@@ -55,19 +54,6 @@ class LearnsWithTheModel(DenoisingScoreMatching):
         losses = super().forward(online, x0, draw, labels, **roles)
         log_variance = self.log_variance(draw.sigma.log()[:, None])[:, 0]
         return losses / log_variance.exp() + log_variance
-
-
-class Interrupt(Hook):
-    """A user's Ctrl-C after so many iterations."""
-
-    priority = 'VERY_LOW'
-
-    def __init__(self, iteration: int) -> None:
-        self.iteration = iteration
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter + 1 == self.iteration:
-            raise KeyboardInterrupt
 
 
 def lasting(path: Path) -> dict:
@@ -120,7 +106,7 @@ def test_resumed_run_equals_the_uninterrupted_one(trainer, after_each, equal, ca
     assert ('teacher' in saved) == (objective == 'pd')
 
 
-def test_auto_resumes_after_an_interruption(trainer, after_each, equal):
+def test_auto_resumes_after_an_interruption(trainer, after_each, equal, interrupt):
     options = dict(work_dir='whole', default_hooks__checkpoint__interval=STOP)
     run = trainer('ct', **options)
     run.train()
@@ -128,7 +114,7 @@ def test_auto_resumes_after_an_interruption(trainer, after_each, equal):
 
     options['work_dir'] = 'interrupted'
     with pytest.raises(KeyboardInterrupt):
-        trainer('ct', Interrupt(STOP + 2), **options).train()
+        trainer('ct', interrupt(STOP + 2), **options).train()
     rest = after_each(lambda runner, *_: runner.iter)
     resumed = trainer('ct', rest, resume=True, **options)
     resumed.train()
@@ -180,17 +166,11 @@ def test_a_stop_without_a_checkpoint_hook_says_so(trainer, send_signal):
         trainer('edm', hook, default_hooks__checkpoint=None).train()
 
 
-def test_auto_starts_where_there_is_nothing_to_resume(trainer):
-    runner = trainer('ict', resume=True, max_iters=2)
-    runner.train()
-    assert runner.iter == 2
-
-
-def test_a_finished_run_has_nothing_to_do(trainer, after_each):
-    trainer('ict', max_iters=2).train()
-    watch = after_each(lambda *_: None)
-    trainer('ict', watch, resume=True, max_iters=2).train()
-    assert watch.seen == []
+def test_auto_starts_anew_or_finds_nothing_to_do(trainer, after_each):
+    for iterations in (2, 0):
+        watch = after_each(lambda *_: None)
+        trainer('ict', watch, resume=True, max_iters=2).train()
+        assert len(watch.seen) == iterations
 
 
 @pytest.mark.parametrize('workers', [0, 1])
@@ -241,30 +221,23 @@ def test_grids_do_not_disturb_training(trainer, equal):
     assert equal(*ends)
 
 
-def test_weights_without_the_optimizers_state_are_not_resumed(trainer):
-    """Such as those of the best checkpoint, which MMEngine saves so."""
-    options = dict(max_iters=1, default_hooks__checkpoint__save_optimizer=False)
-    first = trainer('ict', work_dir='first', **options)
-    first.train()
-    options = dict(load_from=f'{first.work_dir}/iter_1.pth')
-    with pytest.raises(InputError, match='no optimizer state'):
-        trainer('ict', resume=True, **options).train()
-    trainer('ict', max_iters=1, **options).train()
-
-
 @pytest.mark.parametrize(
-    ('wanted', 'message'),
+    ('saved', 'wanted', 'name'),
     [
-        (dict(model__denoiser__network__model_channels=16), 'does not fit this model'),
-        (dict(load_from='/nowhere/iter_1.pth'), 'no checkpoint file /nowhere/iter_1.pth'),
+        (dict(model__denoiser__network__model_channels=16), {}, 'does not fit'),
+        ({}, dict(load_from='/nowhere/iter_1.pth'), '/nowhere/iter_1'),
+        # As MMEngine saves the best checkpoint.
+        (dict(default_hooks__checkpoint__save_optimizer=False), {}, 'optimizer'),
     ],
 )
-def test_bad_checkpoints_are_named(trainer, wanted, message):
-    first = trainer('ict', work_dir='first', max_iters=1)
+def test_what_cannot_be_resumed_is_named(trainer, saved, wanted, name):
+    first = trainer('ict', work_dir='first', max_iters=1, **saved)
     first.train()
-    options = dict(resume=True, load_from=f'{first.work_dir}/iter_1.pth') | wanted
-    with pytest.raises(InputError, match=message):
-        trainer('ict', **options).train()
+    options = dict(load_from=f'{first.work_dir}/iter_1.pth') | wanted
+    with pytest.raises(InputError, match=name):
+        trainer('ict', resume=True, **options).train()
+    if name == 'optimizer':
+        trainer('ict', max_iters=1, **options).train()
 
 
 def test_seeds_matter(trainer, equal):

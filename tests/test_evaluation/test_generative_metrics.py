@@ -1,12 +1,8 @@
 """The metric inside of MMEngine: batches, processes, a run that validates."""
 
-import os
-import sys
-
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.errors import InputError
@@ -57,39 +53,7 @@ def test_batches_order_and_repetitions_change_nothing():
     assert metric.about['crop of the reference'] == 'none: 8 x 8 as stored'
 
 
-def test_names_may_have_a_prefix():
-    metric = build(('fid',), prefix='pixels')
-    feed(metric, [*range(60)])
-    assert metric.evaluate(60).keys() == {'pixels/fid'}
-
-
-def run_ranks(shares, meeting, results) -> None:
-    """Fork a process for each share of the numbers; each writes the figures that it was told."""
-    children = []
-    for rank, share in enumerate(shares):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                dist.init_process_group(
-                    'gloo', f'file://{meeting}', rank=rank, world_size=len(shares)
-                )
-                metric = build()
-                feed(metric, share)
-                figures = metric.evaluate(60)
-                np.save(results / f'{rank}.npy', [figures[name] for name in NAMES])
-                code = 0
-            except BaseException as error:
-                print(f'rank {rank}: {type(error).__name__}: {error}', file=sys.stderr)
-            finally:
-                os._exit(code)
-        children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    assert codes == [0] * len(shares)
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
 @pytest.mark.parametrize(
     'shares',
     [
@@ -99,37 +63,43 @@ def run_ranks(shares, meeting, results) -> None:
     ],
     ids=['two', 'three'],
 )
-def test_processes_give_the_figures_of_one(shares, tmp_path):
-    run_ranks(shares, tmp_path / 'meeting', tmp_path)
+def test_processes_give_the_figures_of_one(shares, in_processes, tmp_path):
+    def work(rank):
+        metric = build()
+        feed(metric, shares[rank])
+        figures = metric.evaluate(60)
+        np.save(tmp_path / f'{rank}.npy', [figures[name] for name in NAMES])
+
+    assert in_processes(len(shares), work) == [0] * len(shares)
     values = [expected()[name] for name in NAMES]
     for rank in range(len(shares)):
         assert np.load(tmp_path / f'{rank}.npy') == pytest.approx(values)
 
 
 def test_images_that_were_not_drawn_are_missed():
-    metric = build(('fid',))
+    metric = build(('fid',), prefix='pixels')
+    feed(metric, [*range(60)])
+    assert metric.evaluate(60).keys() == {'pixels/fid'}
     feed(metric, [*range(50), 3])
-    with pytest.raises(InputError, match='50 different images were drawn, and 60 were to be'):
+    with pytest.raises(InputError, match=r'50 .* 60'):
         metric.evaluate(60)
-    with pytest.raises(InputError, match='no images were drawn'):
+    with pytest.raises(InputError, match='no images'):
         metric.evaluate(60)
 
 
 def test_what_is_missing_is_said_before_anything_is_drawn(tmp_path):
-    for settings, match in (
-        (dict(reference=str(tmp_path / 'none.npz')), 'There is no'),
+    for settings, name in (
+        (dict(reference=str(tmp_path / 'none.npz')), r'none\.npz'),
         (dict(reference=None), 'fid needs'),
         (dict(names=('is',)), "is needs 'logits'"),
-        (dict(extractor='InceptionFeatures'), 'network of InceptionFeatures'),
+        (dict(extractor='InceptionFeatures'), 'InceptionFeatures'),
     ):
         metric = build(**settings)
-        with pytest.raises(InputError, match=match):
+        with pytest.raises(InputError, match=name):
             metric.dataset_meta = {}
-    with pytest.raises(InputError, match="'fiid' is no metric"):
-        build(('fiid',))
     metric = build()
-    with pytest.raises(InputError, match='the data loader gives no indices'):
+    with pytest.raises(InputError, match='indices'):
         metric.process({}, [dict(image=torch.zeros(1, 8, 8, dtype=torch.uint8))])
     wrong = [dict(image=torch.zeros(1, 4, 4, dtype=torch.uint8))]
-    with pytest.raises(InputError, match='generated images are 4 x 4 pixels'):
+    with pytest.raises(InputError, match='4 x 4'):
         metric.process(dict(indices=[0]), wrong)

@@ -87,21 +87,17 @@ def test_a_torchscript_file_is_an_extractor(command):
     assert found['about']['extractor'].startswith('ModuleFeatures')
 
 
-def test_refusals(command, capsys):
-    pixels = ('--extractor', 'pixels')
-    Path('empty').mkdir()
+@pytest.mark.parametrize(
+    ('args', 'name'),
+    [
+        (('none.npz', 'test.npz'), 'none.npz'),
+        (('train.npz', 'small.npz'), '4 x 4'),
+        (('train.npz', 'test.npz', '--num-samples', 398), 'not 398'),
+        (('train.npz', 'test.npz', '--extractor', 'no.pt'), 'no.pt'),
+    ],
+)
+def test_refusals(args, name, command, capsys):
     save_npz(TEST[:, :4, :4], None, 'small.npz')
-    for args, sentence in (
-        (('none.npz', 'test.npz', *pixels), 'There is no none.npz'),
-        (('train.npz', 'empty', *pixels), 'There are no pictures'),
-        (('train.npz', 'small.npz', *pixels), 'not 4 x 4: only the pictures of folders'),
-        (('train.npz', 'test.npz', *pixels, '--metrics', 'fid,is'), 'is needs'),
-        (('train.npz', 'test.npz', *pixels, '--metrics', 'fidd'), "'fidd' is no metric"),
-        (('train.npz', 'test.npz', *pixels, '--num-samples', 398), 'holds 397 images, not 398'),
-        (('train.npz', 'test.npz', *pixels, '--batch-size', 0), 'argument --batch-size'),
-        (('train.npz', 'test.npz', '--extractor', 'no.pt'), 'there is no such file'),
-        (('train.npz', 'test.npz'), 'network of InceptionFeatures'),
-    ):
-        with pytest.raises(SystemExit):
-            command(*args)
-        assert sentence in capsys.readouterr().err.replace('\n', ' ')
+    with pytest.raises(SystemExit):
+        command(*args[:2], '--extractor', 'pixels', *args[2:])
+    assert name in capsys.readouterr().err

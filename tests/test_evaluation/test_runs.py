@@ -110,16 +110,16 @@ def test_what_the_caller_changes(config, checkpoint, tmp_path):
 
 def test_what_is_refused(config, checkpoint, tmp_path):
     config.test_evaluator = None
-    with pytest.raises(InputError, match='names no metrics: it has no test_evaluator'):
+    with pytest.raises(InputError, match='test_evaluator'):
         judging_runner(config, checkpoint)
     config.test_evaluator = dict(JUDGE, reference=str(tmp_path / 'VIRTUAL_lsun_cat256.npz'))
     runner = judging_runner(config, checkpoint, work_dir=tmp_path / 'run', progress=False)
-    with pytest.raises(InputError, match=r'download https://.*VIRTUAL_lsun_cat256\.npz'):
+    with pytest.raises(InputError, match=r'VIRTUAL_lsun_cat256\.npz'):
         runner.test()
-    with pytest.raises(InputError, match='number of samples must be at least 1, not 0'):
+    with pytest.raises(InputError, match='not 0'):
         judging_runner(config, checkpoint, num_samples=0)
     config.test_dataloader.dataset = dict(type='DigitsDataset')
-    with pytest.raises(InputError, match=r'DigitsDataset has 1,400: 5,000 take .*SampleNumbers'):
+    with pytest.raises(InputError, match='1,400: 5,000'):
         judging_runner(config, checkpoint, num_samples=5000)
 
 

@@ -100,24 +100,24 @@ def test_the_digest_changes_with_the_pictures(tmp_path):
     assert open_images(folder, crop=4).digest() != open_images(folder).digest()
 
 
-def test_damaged_and_wrong_files_are_refused_in_a_sentence(tmp_path):
-    cases = {
-        'holds no arr_0': lambda path: np.savez(path, mu=np.zeros(3)),
-        r'not uint8 \(7, 6, 5\)': lambda path: np.savez(path, COLOUR[..., 0]),
-        r'not float32 \(7, 6, 5, 3\)': lambda path: np.savez(path, COLOUR.astype(np.float32)),
-        r'not uint8 \(0, 6, 5, 3\)': lambda path: np.savez(path, COLOUR[:0]),
-        'at most 1,048,576 pixels': lambda path: np.savez(path, np.zeros((1, 1025, 1024, 1), 'u1')),
-        'not object': lambda path: np.savez(path, np.array([{}], dtype=object)),
-        'cannot be read': lambda path: path.write_bytes(b'nothing'),
-    }
-    for match, write in cases.items():
-        path = tmp_path / 'set.npz'
-        write(path)
-        with pytest.raises(InputError, match=match):
-            open_images(path)
-    np.savez(path, COLOUR)
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(InputError, match='cannot be read'):
+@pytest.mark.parametrize(
+    ('arrays', 'name'),
+    [
+        (dict(mu=np.zeros(3)), 'arr_0'),
+        (dict(arr_0=COLOUR[..., 0]), r'uint8 \(7, 6, 5\)'),
+        (dict(arr_0=COLOUR.astype(np.float32)), 'float32'),
+        (dict(arr_0=COLOUR[:0]), r'\(0, 6, 5, 3\)'),
+        (dict(arr_0=np.zeros((1, 1025, 1024, 1), np.uint8)), '1,048,576 pixels'),
+        (dict(arr_0=np.array([{}], dtype=object)), 'object'),
+    ],
+)
+def test_damaged_and_wrong_files_are_refused(arrays, name, tmp_path):
+    path = tmp_path / 'set.npz'
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=name):
+        open_images(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r'set\.npz'):
         open_images(path)
 
 
@@ -125,24 +125,22 @@ def test_mixed_sizes_an_empty_folder_and_missing_files(tmp_path):
     folder = tmp_path / 'folder'
     save_images(COLOUR, folder)
     Image.fromarray(COLOUR[0, :4]).save(folder / '000003.png')
-    mixed = r'different sizes, 5 x 6 and \(number 3\) 5 x 4 pixels: choose a crop'
     for batch_size in (2, 7):
-        with pytest.raises(InputError, match=mixed):
+        with pytest.raises(InputError, match=r'5 x 6 and \(number 3\) 5 x 4'):
             read(open_images(folder), batch_size)
     assert len(read(open_images(folder, crop=4))) == 7
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(InputError, match='There are no pictures'):
+    with pytest.raises(InputError, match='empty'):
         open_images(tmp_path / 'empty')
-    for name, match in (
-        ('none', 'name an .npz of statistics or images, a folder'),
-        ('VIRTUAL_lsun_cat256.npz', 'download https://.*/lsun/cat/VIRTUAL_lsun_cat256.npz'),
-    ):
-        with pytest.raises(InputError, match=match):
-            check_source(tmp_path / name)
     (tmp_path / 'text.txt').write_text('')
-    with pytest.raises(InputError, match=r'is neither an \.npz nor a folder'):
-        check_source(tmp_path / 'text.txt')
-    with pytest.raises(InputError, match=r'named by dict\(dataset=dict\(type='):
+    for name, said in (
+        ('none', 'none'),
+        ('text.txt', r'text\.txt'),
+        ('VIRTUAL_lsun_cat256.npz', r'https://.*/lsun/cat/VIRTUAL_lsun_cat256\.npz'),
+    ):
+        with pytest.raises(InputError, match=said):
+            check_source(tmp_path / name)
+    with pytest.raises(InputError, match='DigitsDataset'):
         open_images(dict(type='DigitsDataset'))
 
 

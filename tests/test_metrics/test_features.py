@@ -75,7 +75,7 @@ def test_sets_join_in_order():
     parts = [extract([part], PixelFeatures()) for part in images.split([4, 6])]
     found = Features.concatenate(parts)
     np.testing.assert_array_equal(found['features'], extract([images], PixelFeatures())['features'])
-    with pytest.raises(InputError, match='Features of other cannot join features of Pixel'):
+    with pytest.raises(InputError, match=r'other .* Pixel'):
         Features.concatenate([parts[0], Features(dict(parts[1]), 'other')])
     with pytest.raises(InputError, match='no images'):
         Features.concatenate([])
@@ -108,52 +108,35 @@ def test_the_settings_of_precision_are_put_back():
         torch.set_float32_matmul_precision('highest')
 
 
-@pytest.mark.parametrize(
-    'images',
-    [
-        torch.zeros(2, 3, 4, 4),
-        torch.zeros(2, 2, 4, 4, dtype=torch.uint8),
-        torch.zeros(3, 4, 4, dtype=torch.uint8),
-    ],
-)
-def test_only_pictures_have_features(images):
-    with pytest.raises(InputError, match=r'Features are of uint8 images .*\.to_uint8 first'):
-        PixelFeatures()(images)
-
-
-def test_nan_pictures_are_no_pictures():
-    with pytest.raises(InputError, match=r'not of float32 \(2, 3, 4, 4\)'):
-        extract([torch.full((2, 3, 4, 4), math.nan)], PixelFeatures())
-
-
-def test_mixed_sizes():
-    batches = [pictures(3), pictures(3, height=8, width=5)]
-    with pytest.raises(InputError, match=r'Image 3 is 5 x 8 pixels .*, those before it are 6 x 4'):
-        extract(batches, PixelFeatures())
-    with pytest.raises(InputError, match=r'with 1 channel, those before it are .* 3 channels'):
-        extract([pictures(3), pictures(3, channels=1)], PixelFeatures())
-
-
-def test_no_pictures():
-    with pytest.raises(InputError, match='no images'):
-        extract([], PixelFeatures())
-
-
 def test_the_first_image_whose_features_are_not_finite():
     images = pictures().clamp(min=1)
     images[[7, 9], 0, 0, 0] = 0
-    with pytest.raises(InputError, match='The features of image 7 are not finite'):
+    with pytest.raises(InputError, match='image 7'):
         extract(images.split([4, 6]), Spoilt())
-    with pytest.raises(InputError, match='image 1 are not finite'):
+    with pytest.raises(InputError, match='image 1'):
         Features(dict(features=np.array([[0.0], [math.inf]])), 'mine')
 
 
+@pytest.mark.parametrize(
+    ('batches', 'name'),
+    [
+        ([], 'no images'),
+        ([torch.full((2, 3, 4, 4), math.nan)], 'float32'),
+        ([torch.zeros(2, 2, 4, 4, dtype=torch.uint8)], '2, 2, 4, 4'),
+        ([pictures(3), pictures(3, height=8, width=5)], 'Image 3 is 5 x 8 .* 6 x 4'),
+        ([pictures(3), pictures(3, channels=1)], '1 channel, .* 3 channels'),
+    ],
+)
+def test_only_pictures_of_one_size_have_features(batches, name):
+    with pytest.raises(InputError, match=name):
+        extract(batches, PixelFeatures())
+
+
 def test_sets_that_do_not_fit():
-    arrays = dict(features=np.ones((3, 2)), logits=np.zeros((4, 5)))
-    with pytest.raises(InputError, match=r'as many images, not of \[3, 4\]'):
-        Features(arrays, 'mine')
-    with pytest.raises(InputError, match=r'must be \(N, D\), not \(0, 2\)'):
-        Features(dict(features=np.ones((0, 2))), 'mine')
+    for rows in ((3, 4), (0, 0)):
+        arrays = dict(features=np.ones((rows[0], 2)), logits=np.zeros((rows[1], 5)))
+        with pytest.raises(InputError, match=str(rows[0])):
+            Features(arrays, 'mine')
 
 
 def test_the_digest_sees_weights_buffers_and_settings():

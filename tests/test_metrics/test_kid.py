@@ -49,20 +49,6 @@ def test_torch_fidelity_says_the_same(dtype):
     assert found.std == pytest.approx(theirs['kernel_inception_distance_std'], rel=tolerance)
 
 
-def test_nothing_but_noise_between_halves():
-    features = np.random.default_rng(0).standard_normal((1000, 16))
-    found = kernel_distance(features[::2], features[1::2], 20, 200)
-    assert abs(found.mean) < found.std
-    far = kernel_distance(features[::2], features[1::2] + 1, 20, 200)
-    assert far.mean > 100 * abs(found.mean)
-
-
-def test_order_does_not_matter_where_a_subset_is_the_set():
-    real, generated = sets(50, 50)
-    found = kernel_distance(real, generated, 1, 50)
-    assert kernel_distance(real[::-1], generated, 1, 50).mean == pytest.approx(found.mean, 1e-12)
-
-
 def test_seed_draws_the_subsets():
     real, generated = sets()
     one, again, other = (kernel_distance(real, generated, 5, 20, seed=s) for s in (1, 1, 2))
@@ -78,13 +64,9 @@ def test_subsets_shrink_with_a_warning(logged):
 
 
 @pytest.mark.parametrize(
-    ('real', 'generated', 'message'),
-    [
-        ((1, 3), (5, 3), 'at least 2 images: 1 real and 5 generated'),
-        ((5, 3), (5, 4), '3 and 4 dimensions'),
-        ((5, 3, 1), (5, 3), r'real features must be \(N, D\), not \(5, 3, 1\)'),
-    ],
+    ('real', 'generated', 'name'),
+    [((1, 3), (5, 3), '1 real'), ((5, 3), (5, 4), '3 and 4'), ((5, 3, 1), (5, 3), '5, 3, 1')],
 )
-def test_refuses(real, generated, message):
-    with pytest.raises(InputError, match=message):
+def test_refuses(real, generated, name):
+    with pytest.raises(InputError, match=name):
         kernel_distance(np.zeros(real), np.zeros(generated))

@@ -52,21 +52,10 @@ def test_blocks_do_not_matter(block):
     assert precision_recall(real, generated, block=block) == precision_recall(real, generated)
 
 
-def test_order_does_not_matter():
-    real, generated = sets()
-    found = precision_recall(real, generated)
-    assert precision_recall(real[::-1].copy(), generated[::-1], block=50) == found
-
-
 @pytest.mark.parametrize('offset', [0, 1000])
 def test_identical_sets(offset):
     real = sets(200, size=300)[0] + offset
     assert precision_recall(real, real[::-1], block=30) == (1, 1)
-
-
-def test_disjoint_sets():
-    real, generated = sets()
-    assert precision_recall(real, generated + 100) == (0, 0)
 
 
 @pytest.mark.parametrize('block', [3, 4096])
@@ -88,24 +77,12 @@ def test_the_surface_is_inside(block):
 
 
 @pytest.mark.parametrize(
-    ('real', 'generated', 'k', 'message'),
-    [
-        ((3, 2), (9, 2), 3, 'at least 4 images .* not 3 real and 9 generated'),
-        ((9, 2), (3, 2), 3, 'at least 4 images .* not 9 real and 3 generated'),
-        ((9, 2), (9, 3), 3, '2 and 3 dimensions'),
-        ((9, 2), (9, 2), 0, 'k of at least 1'),
-    ],
+    ('real', 'generated', 'k', 'name'),
+    [((3, 2), (9, 2), 3, '3 real'), ((9, 2), (9, 3), 3, '2 and 3'), ((9, 2), (9, 2), 0, 'k = 0')],
 )
-def test_refuses(real, generated, k, message):
-    with pytest.raises(InputError, match=message):
+def test_refuses(real, generated, k, name):
+    with pytest.raises(InputError, match=name):
         precision_recall(np.zeros(real), np.zeros(generated), k=k)
-
-
-def test_refuses_what_is_not_finite():
-    real, generated = sets()
-    generated[17, 2] = np.inf
-    with pytest.raises(InputError, match='generated features of image 17 are not finite'):
-        precision_recall(real, generated)
 
 
 def test_a_shift_of_both_does_not_matter():

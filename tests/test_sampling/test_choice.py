@@ -26,11 +26,6 @@ def test_short_names_of_samplers(name, expected):
     assert sampler_type(name) == expected
 
 
-def test_an_unknown_sampler():
-    with pytest.raises(InputError, match=r"'huen' is not a sampler\. Did you mean 'heun'"):
-        sampler_type('huen')
-
-
 @pytest.mark.parametrize(
     ('own', 'said', 'expected'),
     [
@@ -70,48 +65,26 @@ def test_choose_sampler(own, said, expected):
 
 
 @pytest.mark.parametrize(
-    ('own', 'said', 'match'),
+    ('own', 'said', 'name'),
     [
-        (PLAIN, dict(timesteps=(22, 0)), 'does not say how many scales timesteps counts: give num'),
-        (PLAIN, dict(ts=(0, 22, 39)), 'does not say how many scales ts counts: give num_scales'),
-        (None, dict(sampler=dict(type='multistep', ts=(0, 22, 39))), 'how many scales ts counts'),
-        (dict(type='MultistepSampler', sigmas=(80, 1)), dict(timesteps=(22, 0)), 'how many scales'),
-        (OWN, dict(ts=(0, 200), timesteps=(0,)), 'ts and timesteps say the same'),
-        (
-            OWN,
-            dict(sampler=dict(type='multistep', sigmas=(80, 1)), ts=(0, 200)),
-            'ts and sigmas',
-        ),
-        (OWN, dict(num_scales=40), 'num_scales goes with ts or timesteps'),
-        (
-            OWN,
-            dict(sampler='heun', ts=(0, 22, 200)),
-            'ts is a setting of the multistep sampler, not',
-        ),
-        (OWN, dict(sampler='huen'), "Did you mean 'heun'"),
-        (OWN, dict(timesteps=(0, 106)), 'descend to 0, such as 22,0, not 0,106'),
-        (OWN, dict(timesteps=(106, 106, 0)), 'descend to 0'),
-        (OWN, dict(timesteps=(106,)), 'descend to 0'),
-        (OWN, dict(timesteps=()), 'descend to 0'),
-        (OWN, dict(timesteps=(1.5, 0)), 'whole numbers that descend to 0'),
-        (OWN, dict(timesteps=(201, 0)), 'timesteps of 201 scales start at 200 or less, not 201'),
-        (
-            OWN,
-            dict(timesteps=(106, 0), num_scales=40),
-            'timesteps of 40 scales start at 39 or less',
-        ),
+        (PLAIN, dict(timesteps=(22, 0)), 'timesteps .* num_scales'),
+        (None, dict(sampler=dict(type='multistep', ts=(0, 22, 39))), 'ts .* num_scales'),
+        (dict(type='MultistepSampler', sigmas=(80, 1)), dict(timesteps=(22, 0)), 'num_scales'),
+        (OWN, dict(ts=(0, 200), timesteps=(0,)), 'ts and timesteps'),
+        (OWN, dict(sampler=dict(type='multistep', sigmas=(80, 1)), ts=(0, 200)), 'ts and sigmas'),
+        (OWN, dict(num_scales=40), 'num_scales'),
+        (OWN, dict(sampler='heun', ts=(0, 22, 200)), 'ts .* HeunSampler'),
+        (OWN, dict(sampler='huen'), "'huen'.*'heun'"),
+        (OWN, dict(timesteps=(0, 106)), '0,106'),
+        (OWN, dict(timesteps=(106, 106, 0)), '106,106,0'),
+        (OWN, dict(timesteps=()), 'timesteps'),
+        (OWN, dict(timesteps=(1.5, 0)), '1.5,0'),
+        (OWN, dict(timesteps=(201, 0)), '200 .* 201'),
     ],
 )
-def test_contradictions_about_a_sampler(own, said, match):
-    with pytest.raises(InputError, match=match):
+def test_contradictions_about_a_sampler(own, said, name):
+    with pytest.raises(InputError, match=name):
         choose_sampler(own, **said)
-
-
-def test_settings_that_no_sampler_has():
-    with pytest.raises(InputError, match="Did you mean 'num_steps'"):
-        resolve(DIFFUSION_SAMPLERS, choose_sampler(None, dict(type='heun', num_step=3)))
-    with pytest.raises(InputError, match='end it with num_scales - 1 = 39'):
-        resolve(DIFFUSION_SAMPLERS, choose_sampler(None, ts=(0, 22), num_scales=40))
 
 
 @pytest.mark.parametrize(

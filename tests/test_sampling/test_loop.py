@@ -54,36 +54,41 @@ def test_labels_in_all_their_forms(given, expected, model):
 
 
 @pytest.mark.parametrize(
-    ('given', 'match'),
+    ('given', 'name'),
     [
-        (10, 'Label 10 is out of range: the network has 10 classes, 0 to 9'),
-        (-1, 'Label -1 is out of range'),
-        ([0, 1, 10], 'Label 10 is out of range'),
-        ([1, 2], '2 labels were given for 3 images'),
-        ([1, 2, 3, 4], '4 labels were given for 3 images'),
-        ([], '0 labels were given for 3 images'),
-        (1.5, 'whole numbers'),
-        ([0.0, 1.0, 2.0], 'whole numbers'),
-        (True, 'whole numbers'),
-        ([1, 'two', 3], 'whole numbers'),
-        (2**70, 'whole numbers'),
+        (10, '10'),
+        ([0, 1, -1], '-1'),
+        ([1, 2], '2 labels .* 3 images'),
+        (1.5, 'float32'),
+        (True, 'bool'),
+        ([1, 'two', 3], 'two'),
+        (2**70, str(2**70)),
+        ('5-10', '10'),
+        ('0-99999999999', '99999999999'),
+        ('-1', '-1'),
+        ('3-1', "'3-1'"),
+        ('', "''"),
+        ('1,,2', "'1,,2'"),
+        ('balance', "'balance'"),
     ],
 )
-def test_labels_that_do_not_fit(given, match, model):
-    with pytest.raises(InputError, match=match):
+def test_labels_that_do_not_fit(given, name, model):
+    with pytest.raises(InputError, match=name):
         choose_labels(model, range(3), given)
 
 
 def test_an_unconditional_model_takes_no_labels(unconditional):
     assert choose_labels(unconditional, range(3)) is None
-    with pytest.raises(InputError, match='unconditional: it takes no labels'):
-        choose_labels(unconditional, range(3), 0)
+    assert choose_labels(unconditional, range(3), 'random') is None
+    for labels in 0, 'balanced':
+        with pytest.raises(InputError, match='unconditional'):
+            choose_labels(unconditional, range(3), labels)
 
 
 def test_drawn_labels_depend_on_seed_and_index_alone(model):
     whole = choose_labels(model, range(1000), seed=4)
     assert torch.equal(choose_labels(model, [7, 3, 999], seed=4), whole[[7, 3, 999]])
-    assert torch.equal(choose_labels(model, np.arange(1000), seed=4), whole)
+    assert torch.equal(choose_labels(model, np.arange(1000), 'random', seed=4), whole)
     assert not torch.equal(choose_labels(model, range(1000), seed=5), whole)
     # Uniform: each class within five standard errors of its share.
     shares = whole.bincount(minlength=10) / 1000
@@ -108,45 +113,11 @@ def test_labels_as_text(text, expected, model):
     assert choose_labels(model, [11, 2], text).tolist() == [expected[11], expected[2]]
 
 
-def test_random_labels_by_name(model):
-    assert torch.equal(
-        choose_labels(model, range(9), 'random', 3), choose_labels(model, range(9), seed=3)
-    )
-
-
 def test_no_class_as_text(build_model):
     model = build_model(dict(null_class=True))
     assert choose_labels(model, range(4), '-1').tolist() == [-1] * 4
     assert choose_labels(model, range(4), '2,-1').tolist() == [2, -1, 2, -1]
     assert choose_labels(model, range(11), 'balanced').tolist() == [*range(10), 0]
-
-
-@pytest.mark.parametrize(
-    ('text', 'match'),
-    [
-        ('10', 'Label 10 is out of range: the network has 10 classes, 0 to 9'),
-        ('5-10', 'Label 10 is out of range'),
-        ('0-99999999999', 'Label 99999999999 is out of range'),
-        ('-1', 'Label -1 is out of range'),
-        ('3-1', "The range '3-1' of labels runs backwards"),
-        ('', "'balanced' or 'random', not ''"),
-        ('1,,2', "not '1,,2'"),
-        ('1;2', "not '1;2'"),
-        ('-3', "not '-3'"),
-        ('balance', "not 'balance'"),
-        ('seven', "Labels are whole numbers such as '1,5,9'.*, not 'seven'"),
-    ],
-)
-def test_texts_that_are_no_labels(text, match, model):
-    with pytest.raises(InputError, match=match):
-        choose_labels(model, range(3), text)
-
-
-@pytest.mark.parametrize('text', ['balanced', '3'])
-def test_an_unconditional_model_takes_no_text_either(text, unconditional):
-    assert choose_labels(unconditional, range(3), 'random') is None
-    with pytest.raises(InputError, match='unconditional: it takes no labels'):
-        choose_labels(unconditional, range(3), text)
 
 
 # --- images ---
@@ -186,6 +157,9 @@ def test_draw_images(model):
     assert found.flags['C_CONTIGUOUS']
     batches = torch.cat(list(iter_samples(model, range(5), labels, batch_size=2)))
     assert np.array_equal(found, batches.permute(0, 2, 3, 1))
+    model.sampler = HeunSampler(num_steps=3)
+    own = sample_images(model, range(2), labels[:2])
+    assert np.array_equal(own, sample_images(model, range(2), labels[:2], HeunSampler(num_steps=3)))
 
 
 def test_one_noise_stream_for_the_batch(unconditional):
@@ -214,21 +188,8 @@ def test_dropout_that_is_kept_comes_from_the_seed(build_model):
 
 
 def test_dropout_where_there_is_none(unconditional):
-    with pytest.raises(InputError, match='This network has no dropout'):
+    with pytest.raises(InputError, match='dropout'):
         sample_images(unconditional, range(1), dropout=True)
-
-
-def test_the_models_own_sampler_is_the_default(model):
-    labels = choose_labels(model, range(2))
-    model.sampler = HeunSampler(num_steps=3)
-    expected = sample_images(model, range(2), labels, HeunSampler(num_steps=3))
-    assert np.array_equal(sample_images(model, range(2), labels), expected)
-
-
-def test_an_unconditional_model_draws(unconditional):
-    found = sample_images(unconditional, range(3), batch_size=2)
-    assert found.shape == (3, 8, 8, 1)
-    assert len(np.unique(found.reshape(3, -1), axis=0)) == 3
 
 
 @pytest.mark.parametrize('seed', [np.int64(3), 3.0, torch.tensor(3)])
@@ -237,25 +198,14 @@ def test_equal_seeds_of_other_types(seed, unconditional):
     assert np.array_equal(sample_images(unconditional, range(2), seed=seed), expected)
 
 
-@pytest.mark.parametrize(
-    ('settings', 'match'),
-    [
-        (dict(seed=-1), 'seed must be a whole number from 0 up, not -1'),
-        (dict(seed=1.5), 'seed must be a whole number'),
-        (dict(seed='one'), 'seed must be a whole number'),
-        (dict(seed=None), 'seed must be a whole number'),
-        (dict(batch_size=0), 'batch_size must be at least 1, not 0'),
-    ],
-)
-def test_bad_settings(settings, match, unconditional):
-    with pytest.raises(InputError, match=match):
-        list(iter_samples(unconditional, range(2), **settings))
-
-
-@pytest.mark.parametrize('seed', [-1, 1.5, 'one', None])
-def test_bad_seeds_of_labels(seed, model):
-    with pytest.raises(InputError, match='seed must be a whole number'):
-        choose_labels(model, range(2), seed=seed)
+@pytest.mark.parametrize('wrong', [dict(seed=-1), dict(seed=1.5), dict(seed=None)])
+def test_bad_settings(wrong, unconditional):
+    with pytest.raises(InputError, match=f'seed.* {wrong["seed"]}'):
+        list(iter_samples(unconditional, range(2), **wrong))
+    with pytest.raises(InputError, match=f'seed.* {wrong["seed"]}'):
+        choose_labels(unconditional, range(2), **wrong)
+    with pytest.raises(InputError, match='batch_size'):
+        list(iter_samples(unconditional, range(2), batch_size=0))
 
 
 @pytest.mark.parametrize(

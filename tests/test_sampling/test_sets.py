@@ -2,10 +2,8 @@
 
 import os
 import signal
-import sys
 import tracemalloc
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,25 +43,6 @@ def assert_holds(out: Path, expected: tuple[np.ndarray, np.ndarray]) -> None:
     ]
 
 
-def in_processes(count: int, work: Callable[[int], None], meeting: Path) -> list[int]:
-    """Fork processes that find each other by gloo; ``work(rank)`` runs in each. Exit codes."""
-    processes = []
-    for rank in range(count):
-        process = os.fork()
-        if process == 0:
-            try:
-                if count > 1:
-                    where = f'file://{meeting}'
-                    dist.init_process_group('gloo', where, rank=rank, world_size=count)
-                work(rank)
-            except BaseException as error:
-                print(f'rank {rank}: {type(error).__name__}: {error}', file=sys.stderr)
-                os._exit(1)
-            os._exit(0)
-        processes.append(process)
-    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
-
-
 # --- the same set, however it is drawn ---
 
 
@@ -74,7 +53,7 @@ def test_one_process(batch_size, model, expected, tmp_path):
 
 
 @pytest.mark.parametrize('batch_size', [3, 64])
-def test_two_processes(batch_size, model, expected, tmp_path):
+def test_two_processes(batch_size, model, expected, in_processes, tmp_path):
     drawn = tmp_path / 'drawn'
     sample = model.sample
 
@@ -87,7 +66,7 @@ def test_two_processes(batch_size, model, expected, tmp_path):
         model.sample = noted
         write_samples(model, COUNT, tmp_path / 'a.npz', seed=2, batch_size=batch_size)
 
-    assert in_processes(2, work, tmp_path / 'meeting') == [0, 0]
+    assert in_processes(2, work) == [0, 0]
     assert_holds(tmp_path / 'a.npz', expected)
     # Each image was drawn once, and both took part where there was work for both.
     lines = [tuple(map(int, line.split())) for line in drawn.read_text().splitlines()]
@@ -116,14 +95,16 @@ def die_at(monkeypatch, batch: int, step: str) -> None:
 
 @pytest.mark.parametrize('step', ['half', 'unnamed'])
 @pytest.mark.parametrize(('first', 'then'), [(1, 2), (2, 1)])
-def test_killed_in_the_middle(step, first, then, model, expected, monkeypatch, tmp_path):
+def test_killed_in_the_middle(
+    step, first, then, model, expected, monkeypatch, in_processes, tmp_path
+):
     out = tmp_path / 'a.npz'
 
     def work(rank):
         die_at(monkeypatch, 4 + 2 * rank, step)
         write_samples(model, COUNT, out, seed=2, batch_size=3)
 
-    assert in_processes(first, work, tmp_path / 'meeting') == [KILLED] * first
+    assert in_processes(first, work) == [KILLED] * first
     part = tmp_path / 'a.npz.part'
     left = sum(stop - begin for begin, stop, _ in sample_files._done(part))
     assert left == (9 if first == 1 else 9 + 15)
@@ -141,14 +122,14 @@ def test_killed_in_the_middle(step, first, then, model, expected, monkeypatch, t
         model.sample = noted
         write_samples(model, COUNT, out, seed=2, batch_size=4)
 
-    assert in_processes(then, go_on, tmp_path / 'another meeting') == [0] * then
+    assert in_processes(then, go_on) == [0] * then
     assert_holds(out, expected)
     again = [int(line) for line in drawn.read_text().splitlines()]
     assert len(again) == len(set(again)) == COUNT - left
 
 
 @pytest.mark.parametrize('step', ['merge', 'rename'])
-def test_killed_while_the_file_is_made(step, model, expected, monkeypatch, tmp_path):
+def test_killed_while_the_file_is_made(step, model, expected, monkeypatch, in_processes, tmp_path):
     out = tmp_path / 'a.npz'
 
     def work(rank):
@@ -163,23 +144,23 @@ def test_killed_while_the_file_is_made(step, model, expected, monkeypatch, tmp_p
             )
         write_samples(model, COUNT, out, seed=2, batch_size=16)
 
-    assert in_processes(1, work, tmp_path / 'meeting') == [KILLED]
+    assert in_processes(1, work) == [KILLED]
     assert not out.exists()
     model.sample = None  # nothing is left to be drawn
     write_samples(model, COUNT, out, seed=2, batch_size=16)
     assert_holds(out, expected)
 
 
-def test_another_process_finishes_what_one_did_not_begin(model, expected, tmp_path):
+def test_another_process_finishes_what_one_did_not_begin(model, expected, in_processes, tmp_path):
     """A complete folder and more processes than batches."""
     out = tmp_path / 'a.npz'
     write = lambda rank: write_samples(model, COUNT, out, seed=2, batch_size=64)  # noqa: E731
-    assert in_processes(3, write, tmp_path / 'meeting') == [0, 0, 0]
+    assert in_processes(3, write) == [0, 0, 0]
     assert_holds(out, expected)
 
 
 @pytest.mark.parametrize('killed', [0, 1])
-def test_one_of_two_is_killed(killed, model, expected, monkeypatch, tmp_path, capfd):
+def test_one_of_two_is_killed(killed, model, expected, monkeypatch, in_processes, tmp_path, capfd):
     """The other draws its share, notices, and ends."""
     out = tmp_path / 'a.npz'
 
@@ -188,7 +169,7 @@ def test_one_of_two_is_killed(killed, model, expected, monkeypatch, tmp_path, ca
             die_at(monkeypatch, 4, 'half')
         write_samples(model, COUNT, out, seed=2, batch_size=3)
 
-    codes = in_processes(2, work, tmp_path / 'meeting')
+    codes = in_processes(2, work)
     assert codes == ([KILLED, 1] if killed == 0 else [1, KILLED])
     assert 'RuntimeError' in capfd.readouterr().err
     write_samples(model, COUNT, out, seed=2)
@@ -225,14 +206,14 @@ def test_processes_that_outlived_their_launcher(model, expected, monkeypatch, tm
     assert_holds(out, expected)
 
 
-def test_a_folder_after_a_kill(model, expected, monkeypatch, tmp_path):
+def test_a_folder_after_a_kill(model, expected, monkeypatch, in_processes, tmp_path):
     out = tmp_path / 'folder'
 
     def work(rank):
         die_at(monkeypatch, 3, 'unnamed')
         write_samples(model, COUNT, out, seed=2, batch_size=8)
 
-    assert in_processes(1, work, tmp_path / 'meeting') == [KILLED]
+    assert in_processes(1, work) == [KILLED]
     assert not out.exists()
     out.mkdir()  # an empty folder is as good as none
     write_samples(model, COUNT, out, seed=2, batch_size=5)
@@ -242,12 +223,12 @@ def test_a_folder_after_a_kill(model, expected, monkeypatch, tmp_path):
     assert not list(out.glob('.*'))
 
 
-def test_progress_shows_all_processes(model, tmp_path, capfd):
+def test_progress_shows_all_processes(model, in_processes, tmp_path, capfd):
     def work(rank):
         sample_files._POLL_SECONDS = 0.01
         write_samples(model, COUNT, tmp_path / 'a.npz', batch_size=1, progress=True)
 
-    in_processes(2, work, tmp_path / 'meeting')
+    in_processes(2, work)
     shown = capfd.readouterr().err
     assert shown.count(' 50/50 ') == 1
     assert shown.count(' 0/50 ') == 1

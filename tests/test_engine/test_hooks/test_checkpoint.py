@@ -36,15 +36,6 @@ class Score(BaseMetric):
         return dict(score=self.scores.pop(0))
 
 
-class StopAt(Hook):
-    def __init__(self, iteration: int) -> None:
-        self.iteration = iteration
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter + 1 == self.iteration:
-            raise KeyboardInterrupt
-
-
 class Spoil(Hook):
     """Fill the tensor that ``choose(runner)`` returns, after an iteration, before it is saved."""
 
@@ -109,19 +100,6 @@ def test_finite_weights_are_not_saved_if_their_losses_are_not(trainer):
     assert [path.name for path in Path(runner.work_dir).glob('*.pth')] == ['iter_2.pth']
 
 
-def test_configs_name_our_hook_and_its_settings_hold(trainer):
-    runner = trainer(
-        'edm',
-        max_iters=7,
-        default_hooks__checkpoint__interval=2,
-        default_hooks__checkpoint__max_keep_ckpts=2,
-    )
-    assert any(type(hook) is CheckpointHook for hook in runner.hooks)
-    runner.train()
-    names = {path.name for path in Path(runner.work_dir).glob('*.pth')}
-    assert names == {'iter_6.pth', 'iter_7.pth'}
-
-
 KEEP_TWO = dict(default_hooks__checkpoint__interval=2, default_hooks__checkpoint__max_keep_ckpts=2)
 
 
@@ -137,7 +115,9 @@ def test_the_oldest_goes_when_the_new_one_is_in_place(trainer, monkeypatch):
 
     write = checkpoint_hook.write_atomically
     monkeypatch.setattr(checkpoint_hook, 'write_atomically', noting)
-    trainer('edm', **KEEP_TWO).train()
+    runner = trainer('edm', **KEEP_TWO)
+    assert any(type(hook) is CheckpointHook for hook in runner.hooks)
+    runner.train()
     assert states == [
         (['iter_2'], None),
         (['iter_2'], 'iter_2'),
@@ -161,8 +141,8 @@ def test_what_a_killed_run_has_left_is_removed_and_nothing_else(trainer, tmp_pat
     assert names == {'mine.pth', 'iter_1.pth', 'iter_6.pth', 'iter_8.pth', 'last_checkpoint'}
 
 
-def test_a_resumed_run_removes_what_the_killed_one_could_not(trainer, monkeypatch):
-    run = trainer('edm', StopAt(7), **KEEP_TWO)
+def test_a_resumed_run_removes_what_the_killed_one_could_not(trainer, monkeypatch, interrupt):
+    run = trainer('edm', interrupt(7), **KEEP_TWO)
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointHook, '_remove_outdated', lambda self: None)
         with pytest.raises(KeyboardInterrupt):

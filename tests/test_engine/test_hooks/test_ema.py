@@ -49,23 +49,14 @@ def test_averages_start_from_what_load_from_loaded(trainer, at_start, snapshot, 
     assert equal(watch.seen, [[trained, trained]])
 
 
-def test_resuming_needs_averages(trainer):
-    first = trainer('ict', work_dir='first', max_iters=2)
-    first.train()
-    path = Path(first.work_dir) / 'iter_2.pth'
-    checkpoint = read_checkpoint(path)
+def test_resuming_needs_averages_of_every_rate(trained, trainer):
+    with pytest.raises(InputError, match=r'0\.7; .* 0\.5, 0\.9'):
+        trainer('ict', load_from=str(trained), resume=True, custom_hooks__1__rates=(0.7,)).train()
+    checkpoint = read_checkpoint(trained)
     del checkpoint['emas']
-    torch.save(checkpoint, path)
-    with pytest.raises(InputError, match='holds no EMAs'):
-        trainer('ict', load_from=str(path), resume=True).train()
-
-
-def test_resuming_needs_every_rate(trainer):
-    first = trainer('ict', work_dir='first', max_iters=2)
-    first.train()
-    path = f'{first.work_dir}/iter_2.pth'
-    with pytest.raises(InputError, match=r'no EMA of rate 0\.7; it has: 0\.5, 0\.9'):
-        trainer('ict', load_from=path, resume=True, custom_hooks__1__rates=(0.7,)).train()
+    torch.save(checkpoint, trained)
+    with pytest.raises(InputError, match='EMAs'):
+        trainer('ict', load_from=str(trained), resume=True).train()
 
 
 class WeightSpy(BaseMetric):
@@ -164,24 +155,10 @@ def test_a_checkpoint_of_plain_weights_is_judged_as_it_is(
     runner.test()
     assert equal(spy.seen, [snapshot(runner.model.denoiser)])
     ema_hook(runner).evaluate = 0.9
-    with pytest.raises(InputError, match=r'no EMA of rate 0\.9; it has: none'):
+    with pytest.raises(InputError, match=r'0\.9; .* none'):
         runner.test()
 
 
 def test_evaluate_names_one_of_the_rates():
-    with pytest.raises(InputError, match=r'no EMA of rate 0\.99: EMAHook keeps'):
+    with pytest.raises(InputError, match=r'0\.99'):
         EMAHook(rates=(0.9, 0.999), evaluate=0.99)
-
-
-def test_the_best_checkpoint_holds_the_online_network(trainer, equal):
-    """CheckpointHook saves it after validation, when the average must be out again."""
-    runner = trainer('ict', max_iters=2)
-    hook = ema_hook(runner)
-    runner.train()
-    online = {k: v.clone() for k, v in runner.model.denoiser.state_dict().items()}
-    hook.before_val_epoch(runner)
-    assert not equal(dict(runner.model.denoiser.state_dict()), online)
-    names = [type(h).__name__ for h in runner.hooks]
-    assert names.index('EMAHook') < names.index('CheckpointHook')
-    hook.after_val_epoch(runner, metrics={})
-    assert equal(dict(runner.model.denoiser.state_dict()), online)

@@ -28,7 +28,6 @@ class Watch(Hook):
             dict(
                 teacher=self.copy(model.teacher.denoiser),
                 student=self.copy(model.denoiser),
-                emas=[dict(average) for average in ema_hook.tracker.averages.values()],
                 emas_equal=all(
                     torch.equal(average[name], tensor)
                     for average in ema_hook.tracker.averages.values()
@@ -41,44 +40,31 @@ class Watch(Hook):
         )
 
 
-@pytest.fixture
-def run(trainer, snapshot):
+def test_stages(trainer, snapshot, equal):
     watch = Watch(snapshot)
     runner = trainer('pd', watch, **PD)
     runner.train()
-    return watch.seen, runner
-
-
-def test_the_student_becomes_the_teacher_of_each_stage(run, equal):
-    seen, _ = run
+    seen = watch.seen
     assert [step['scales'] for step in seen] == [4, 4, 2, 2, 2, 2, 1, 1, 1, 1]
     for i, step in enumerate(seen):
-        begin = max((b for b in BEGINS if b <= i), default=0)
-        assert equal(step['teacher'], seen[begin]['student']), i
-        # The student starts from the teacher of the config and learns in every step.
-        assert (i in (0, *BEGINS)) == equal(step['teacher'], step['student']), i
-
-
-def test_optimizer_and_emas_start_again(run):
-    seen, _ = run
-    for i, step in enumerate(seen):
         begins = i in (0, *BEGINS)
+        assert equal(step['teacher'], seen[max(b for b in (0, *BEGINS) if b <= i)]['student']), i
+        # The student starts from the teacher of the config and learns in every step.
+        assert equal(step['teacher'], step['student']) == begins, i
         assert (step['moments'] == 0) == begins, i
         assert step['emas_equal'] == begins, i
-
-
-def test_the_rate_falls_within_each_stage(run):
-    seen, _ = run
     shares = [1, 1 / 2, 1, 3 / 4, 1 / 2, 1 / 4, 1, 3 / 4, 1 / 2, 1 / 4]
     assert [step['lr'] for step in seen] == pytest.approx([1e-3 * share for share in shares])
 
-
-def test_the_teacher_is_in_the_checkpoint_and_not_in_the_weights(run, equal):
-    seen, runner = run
-    checkpoint = read_checkpoint(f'{runner.work_dir}/iter_10.pth')
-    saved = {k.removeprefix('denoiser.'): v for k, v in checkpoint['teacher'].items()}
+    # The last teacher is in the checkpoint, and needed to go on.
+    path = f'{runner.work_dir}/iter_10.pth'
+    checkpoint = read_checkpoint(path)
+    saved = {k.removeprefix('denoiser.'): v for k, v in checkpoint.pop('teacher').items()}
     assert equal(saved, dict(seen[-1]['teacher']))
     assert not any('teacher' in name for name in checkpoint['state_dict'])
+    torch.save(checkpoint, path)
+    with pytest.raises(InputError, match='teacher'):
+        trainer('pd', **dict(PD, max_iters=12), load_from=path, resume=True).train()
 
 
 def test_gradients_accumulate_within_a_stage(trainer, snapshot, equal):
@@ -100,32 +86,10 @@ def test_a_run_too_short_for_its_stages_says_so(trainer, monkeypatch):
     assert any('ends in stage 1' in text and '10 optimizer steps' in text for text in said)
 
 
-@pytest.mark.parametrize(
-    ('objective', 'options', 'match'),
-    [
-        (
-            'ict',
-            dict(custom_hooks=[dict(type='ProgressiveDistillationHook')]),
-            'is for ProgressiveDistillation',
-        ),
-        ('pd', dict(scheduler=True), 'remove param_scheduler'),
-    ],
-)
-def test_wrong_company(objective, options, match, trainer):
-    scheduler = options.pop('scheduler', False)
-    runner = trainer(objective, **options)
-    if scheduler:
-        runner.param_schedulers = dict(type='CosineAnnealingLR', by_epoch=False, T_max=8)
-    with pytest.raises(InputError, match=match):
+def test_wrong_company(trainer):
+    with pytest.raises(InputError, match='HalvingCurriculum'):
+        trainer('ict', custom_hooks=[dict(type='ProgressiveDistillationHook')]).train()
+    runner = trainer('pd')
+    runner.param_schedulers = dict(type='CosineAnnealingLR', by_epoch=False, T_max=8)
+    with pytest.raises(InputError, match='param_scheduler'):
         runner.train()
-
-
-def test_a_checkpoint_without_a_teacher_is_not_resumed(trainer):
-    runner = trainer('pd', **PD)
-    runner.train()
-    path = f'{runner.work_dir}/iter_10.pth'
-    checkpoint = read_checkpoint(path)
-    del checkpoint['teacher']
-    torch.save(checkpoint, path)
-    with pytest.raises(InputError, match='holds no teacher'):
-        trainer('pd', **dict(PD, max_iters=12), load_from=path, resume=True).train()

@@ -17,6 +17,9 @@ FIGURES |= {'images_seen', 'hours_left', 'num_scales'}
 BINS = ['loss_sigma_0-0.1', 'loss_sigma_0.1-1', 'loss_sigma_1-10', 'loss_sigma_10-inf']
 
 
+EVERY = dict(default_hooks__logger__interval=1)
+
+
 def loss_of(runner, batch, outputs) -> float:
     return float(outputs['loss'])
 
@@ -94,15 +97,6 @@ def test_figures_are_not_read_before_they_are_logged(trainer):
         hook.after_train_iter(runner, 3, outputs=outputs)
 
 
-def test_loss_by_noise_level_is_gathered_without_reading():
-    losses, sigmas = (torch.ones(4, device='meta') for _ in range(2))
-    figures = LossByNoiseLevel()
-    figures.update(losses, sigmas)
-    figures.update(losses, sigmas)
-    with pytest.raises((RuntimeError, NotImplementedError), match='meta'):
-        figures.take()
-
-
 @pytest.mark.parametrize('objective', ['ct', 'ict'])
 def test_figures_do_not_change_the_gradient(trainer, monkeypatch, equal, objective):
     ends = []
@@ -118,38 +112,17 @@ def checkpoints(runner) -> list[str]:
     return sorted(path.name for path in Path(runner.work_dir).glob('*.pth'))
 
 
-def one_sentence(error: InputError, last: Path | None) -> str:
-    message = str(error)
-    assert '\n' not in message
-    known = f'The last good checkpoint is {last}: ' if last else 'There is no checkpoint yet: '
-    assert known in message
-    return message
-
-
 def test_a_loss_that_is_not_finite_stops_the_run(trainer, poison):
-    runner = trainer(
-        'edm',
-        poison(5),
-        default_hooks__logger__interval=1,
-        default_hooks__checkpoint__interval=2,
-    )
-    with pytest.raises(InputError) as caught:
+    runner = trainer('edm', poison(5), default_hooks__checkpoint__interval=2, **EVERY)
+    last = f'{runner.work_dir}/iter_4.pth'
+    with pytest.raises(InputError, match=rf'^loss is nan at iteration 6\. .* {last}: '):
         runner.train()
-    last = Path(runner.work_dir) / 'iter_4.pth'
-    assert one_sentence(caught.value, last).startswith('loss is nan at iteration 6. ')
     assert checkpoints(runner) == ['iter_2.pth', 'iter_4.pth']
-
-
-def test_a_learning_rate_that_is_too_high_stops_the_run(trainer):
-    runner = trainer('edm', optim_wrapper__optimizer__lr=1e30, default_hooks__logger__interval=1)
-    with pytest.raises(InputError) as caught:
-        runner.train()
-    assert one_sentence(caught.value, None).startswith(('loss is nan', 'loss is inf'))
 
 
 def test_the_last_reading_comes_at_the_end_of_the_run(trainer, poison):
     runner = trainer('edm', poison(2), max_iters=3, default_hooks__logger__interval=100)
-    with pytest.raises(InputError, match='at iteration 3'):
+    with pytest.raises(InputError, match='at iteration 3.*no checkpoint'):
         runner.train()
     assert checkpoints(runner) == []
 
@@ -160,9 +133,6 @@ def test_stock_runtime_info_still_trains(trainer, read_log):
     runner.train()
     assert [line['step'] for line in read_log(runner)] == [2, 4]
     assert all(math.isfinite(line['loss']) for line in read_log(runner))
-
-
-EVERY = dict(default_hooks__logger__interval=1)
 
 
 def test_progress_is_logged(trainer, read_log):
