@@ -144,10 +144,3 @@ def test_a_table_and_a_json(run_script, in_child, tmp_path):
 
     in_child(check)
     assert json.loads(out.read_text())['config'] == config
-
-
-@pytest.mark.parametrize(('option', 'value'), [('--at', '2'), ('--batch-size', '0')])
-def test_what_it_refuses(run_script, option, value):
-    code, _, refusal = run_script(TOOL, f'{CONFIGS}/ct_1xb96-digits-8x8.py', option, value)
-    assert code == 2
-    assert option in refusal

@@ -80,16 +80,6 @@ def test_noise_and_dropout(build_model):
         sample(model, 1, None, one, noise='pink')
 
 
-def test_files(model, tmp_path):
-    drawn = sample(model, 3, '1,2', OnestepSampler())
-    images, grid, npz = drawn.save(tmp_path)
-    assert [path.name for path in images] == ['000000.png', '000001.png', '000002.png']
-    assert grid.exists()
-    with np.load(npz) as arrays:
-        assert np.array_equal(arrays['arr_0'], drawn.images)
-        assert arrays['arr_1'].tolist() == [1, 2, 1]
-
-
 def test_names(model):
     assert name_of(HeunSampler(num_steps=7)) == 'heun, 7 steps'
     sampler = make_sampler(model, 'multistep', levels='80, 1.3')
