@@ -173,7 +173,7 @@ class Shelf:
 
 
 def labels_of(classes: Sequence[str | int] | None, names: Sequence[str] | None) -> str | None:
-    """What the user chose among the classes, as ``generation.choose_labels`` takes it.
+    """What the user chose among the classes, as ``sampling.loop.choose_labels`` takes it.
 
     Args:
         classes: Names, or labels as numbers (-1: no class); none: drawn at random.

@@ -76,8 +76,6 @@ def test_noise_and_dropout(build_model):
     assert np.array_equal(masked, sample(model, 4, '3', one, dropout=True).images)
     with pytest.raises(InputError, match='no dropout'):
         sample(build_model(), 1, None, one, dropout=True)
-    with pytest.raises(InputError, match='is not known'):
-        sample(model, 1, None, one, noise='pink')
 
 
 def test_names(model):
