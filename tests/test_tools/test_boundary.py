@@ -49,7 +49,8 @@ def files(tiny_config, build_model, tmp_path_factory) -> dict[str, Path]:
 def fail(run_script, files, monkeypatch, tmp_path):
     """Run a command that fails; its one line."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(ROOT / 'demo')
+    for folder in ('tools', 'demo'):  # where scripts find each other
+        monkeypatch.syspath_prepend(ROOT / folder)
     monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path / 'cache'))
 
     def run(command: str) -> str:
