@@ -34,15 +34,11 @@ def command(run_script):
 
 
 @pytest.fixture(scope='module')
-def checkpoints(tmp_path_factory) -> list[Path]:
+def checkpoints(tmp_path_factory, untrained) -> list[Path]:
     """Two models of random weights."""
-    paths = []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        model = init_model(CONFIG)
-        torch.nn.init.normal_(model.denoiser.network.out[2].weight, std=0.1)
-        paths.append(tmp_path_factory.mktemp('run') / 'iter_1.pth')
-        torch.save(dict(state_dict=model.state_dict()), paths[-1])
+    paths = [tmp_path_factory.mktemp('run') / 'iter_1.pth' for _ in range(2)]
+    for seed, path in enumerate(paths):
+        torch.save(dict(state_dict=untrained(CONFIG, seed).state_dict()), path)
     return paths
 
 

@@ -39,16 +39,11 @@ def command(load_script, monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory, untrained):
     """Random weights, and other ones as their average."""
     path = tmp_path_factory.mktemp('run') / 'iter_1.pth'
-    models = []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        models.append(init_model(CONFIG))
-        torch.nn.init.normal_(models[-1].denoiser.network.out[2].weight, std=0.1)
-    emas = EMATracker(models[1].denoiser, (0.9,)).state_dict()
-    torch.save(dict(state_dict=models[0].state_dict(), emas=emas), path)
+    emas = EMATracker(untrained(CONFIG, seed=1).denoiser, (0.9,)).state_dict()
+    torch.save(dict(state_dict=untrained(CONFIG).state_dict(), emas=emas), path)
     return path
 
 
@@ -118,11 +113,9 @@ def test_the_papers_figures_and_the_caveat_are_shown(command, monkeypatch, tmp_p
 
 
 @pytest.mark.slow
-def test_processes_share_the_drawing(tmp_path):
+def test_processes_share_the_drawing(untrained, tmp_path):
     config = CONFIG.with_name('ect_1xb96-digits-uncond-8x8.py')
-    model = init_model(config)
-    torch.nn.init.normal_(model.denoiser.network.out[2].weight, std=0.1)
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
+    torch.save(dict(state_dict=untrained(config).state_dict()), tmp_path / 'model.pth')
     environment = os.environ | dict(
         CUDA_VISIBLE_DEVICES='',
         PYTHON=sys.executable,
