@@ -16,7 +16,7 @@ COMMANDS = [
     str(path.relative_to(ROOT))
     for folder in ('tools', 'demo')
     for path in sorted((ROOT / folder).rglob('*.py'))
-    if 'Parser(' in path.read_text() and path.stem not in {'benchmark', 'get_flops'}
+    if 'Parser(' in path.read_text()
 ]
 # Of MMEngine's Runner; and torch's compiler.
 OF_TRAINING = (
@@ -43,6 +43,7 @@ finally:
 """
     *said, imported = run('-c', code, command)
     assert said[0].startswith('usage: ')
+    assert '--debug' in ' '.join(said)
     assert imported.split() == ['imported:']
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmagic_cm.cli import (
-    LAUNCHERS,
     Parser,
     add_config_options,
+    add_launcher_arguments,
     check_launcher,
     join_processes,
 )
@@ -52,10 +52,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, help='of the run; default: the one of the config')
     add_config_options(parser, 'train_cfg.max_iters=100')
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='of the job')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_launcher_arguments(parser)
     args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank or 0))
     return args
 
 

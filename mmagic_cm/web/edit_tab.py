@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..io.images import save_image, save_npz
 from ..sampling.loop import check_seed
 from .events import QUIET, Jobs, Listeners, Stopped, Watch, readable
-from .generate_tab import MAX_SEED, Results, class_dropdown
+from .generate_tab import MAX_SEED, class_dropdown, result_parts
 from .models import Shelf, labels_of
 from .outputs import Outputs
 from .painting import MASKS, SHOWN_SIZE, enlarge, from_editor, make_mask, shrink
@@ -32,8 +32,8 @@ HELP = {
 def digits_to_pick() -> list[Image.Image]:
     """A test digit of each class."""
     images, labels = load_split('test')
-    firsts = [int(np.flatnonzero(labels == label)[0]) for label in range(10)]
-    return [Image.fromarray(images[i, ..., 0]) for i in firsts]
+    firsts = np.unique(labels, return_index=True)[1]
+    return [Image.fromarray(image) for image in images[firsts, ..., 0]]
 
 
 class EditTab:
@@ -129,7 +129,7 @@ class EditTab:
                     run = gr.Button('Edit', variant='primary', elem_id='edit')
                     stop = gr.Button('Stop', variant='stop', elem_id='stop_edit')
             with gr.Column(scale=3, elem_id='results_edit'):
-                results = Results.build('Results', columns=3)
+                results = result_parts('Results', columns=3)
 
         task.change(
             lambda task: [
@@ -152,7 +152,7 @@ class EditTab:
             stop,
             self.edit,
             [*inputs, factor, sigma, num_steps, levels, num_resamples],
-            results.parts,
+            results,
             'edit',
         )
 

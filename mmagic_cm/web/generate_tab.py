@@ -1,7 +1,5 @@
 """The first tab: draw images, with one sampler or with two side by side."""
 
-from dataclasses import dataclass
-
 import gradio as gr
 
 from ..sampling.choice import sampler_names
@@ -16,45 +14,32 @@ MAX_SEED = 2**53 - 1  # a browser's numbers go up to there
 COLUMNS, COLUMNS_OF_TWO = 8, 3  # of the galleries
 
 
-@dataclass
-class SamplerControls:
-    """The components that say a sampler."""
+def sampler_controls(name: str, kind: str) -> list[gr.components.Component]:
+    """Lay out what says a sampler, in the order of the arguments of :func:`make_sampler`.
 
-    kind: gr.Dropdown
-    num_levels: gr.Slider
-    levels: gr.Textbox
-    num_steps: gr.Slider
-    churn: gr.Slider
-
-    @classmethod
-    def build(cls, name: str, kind: str) -> 'SamplerControls':
-        """Lay them out; only those that the kind of sampler has are seen."""
-        controls = cls(
-            gr.Dropdown(
-                [OWN, *sampler_names()],
-                value=kind,
-                label=f'Sampler {name}',
-                elem_id=f'sampler_{name.lower()}',
-            ),
-            gr.Slider(1, 20, 2, step=1, label='Noise levels', info='One evaluation each'),
-            gr.Textbox('', label='... or these levels', placeholder='80, 1.3', max_length=200),
-            gr.Slider(1, 100, 18, step=1, label='Steps'),
-            gr.Slider(0, 100, 0.0, label='Churn', info='Noise added on the way'),
-        )
-        for part, visible in zip(controls.parts[1:], _visible(kind), strict=True):
-            part.visible = visible
-        controls.kind.change(
-            lambda kind: [gr.update(visible=visible) for visible in _visible(kind)],
-            controls.kind,
-            controls.parts[1:],
-            **QUIET,
-        )
-        return controls
-
-    @property
-    def parts(self) -> list[gr.components.Component]:
-        """In the order of the arguments of :func:`make_sampler`."""
-        return [self.kind, self.num_levels, self.levels, self.num_steps, self.churn]
+    Only what the kind of sampler has is seen.
+    """
+    controls = [
+        gr.Dropdown(
+            [OWN, *sampler_names()],
+            value=kind,
+            label=f'Sampler {name}',
+            elem_id=f'sampler_{name.lower()}',
+        ),
+        gr.Slider(1, 20, 2, step=1, label='Noise levels', info='One evaluation each'),
+        gr.Textbox('', label='... or these levels', placeholder='80, 1.3', max_length=200),
+        gr.Slider(1, 100, 18, step=1, label='Steps'),
+        gr.Slider(0, 100, 0.0, label='Churn', info='Noise added on the way'),
+    ]
+    for control, visible in zip(controls[1:], _visible(kind), strict=True):
+        control.visible = visible
+    controls[0].change(
+        lambda kind: [gr.update(visible=visible) for visible in _visible(kind)],
+        controls[0],
+        controls[1:],
+        **QUIET,
+    )
+    return controls
 
 
 def _visible(kind: str) -> list[bool]:
@@ -62,42 +47,28 @@ def _visible(kind: str) -> list[bool]:
     return [name in known for name in ('sigmas', 'sigmas', 'num_steps', 's_churn')]
 
 
-@dataclass
-class Results:
-    """The components that show a set of images."""
-
-    gallery: gr.Gallery
-    png: gr.DownloadButton
-    npz: gr.DownloadButton
-
-    @classmethod
-    def build(cls, name: str, columns: int = COLUMNS) -> 'Results':
-        """Lay them out."""
-        gr.Markdown(f'**{name}**')
-        gallery = gr.Gallery(
-            label=name,
-            show_label=False,
-            columns=columns,
-            object_fit='contain',
-            format='png',
-            height=420,
-            elem_classes='pixels',
-            show_share_button=False,
-            interactive=False,
-        )
-        with gr.Row():
-            png = gr.DownloadButton('Download as PNG', size='sm')
-            npz = gr.DownloadButton('Download as npz', size='sm')
-        return cls(gallery, png, npz)
-
-    @property
-    def parts(self) -> list[gr.components.Component]:
-        """In the order of :func:`shown`."""
-        return [self.gallery, self.png, self.npz]
+def result_parts(name: str, columns: int = COLUMNS) -> list[gr.components.Component]:
+    """Lay out what shows a set of images: a gallery, and its downloads as PNG and npz."""
+    gr.Markdown(f'**{name}**')
+    gallery = gr.Gallery(
+        label=name,
+        show_label=False,
+        columns=columns,
+        object_fit='contain',
+        format='png',
+        height=420,
+        elem_classes='pixels',
+        show_share_button=False,
+        interactive=False,
+    )
+    with gr.Row():
+        png = gr.DownloadButton('Download as PNG', size='sm')
+        npz = gr.DownloadButton('Download as npz', size='sm')
+    return [gallery, png, npz]
 
 
 def shown(drawn: Sampled | None, names: list[str] | None, outputs: Outputs) -> list:
-    """Values of :class:`Results`."""
+    """Values of :func:`result_parts`."""
     if drawn is None or not len(drawn.images):
         return [None, None, None]
     images, grid, npz = drawn.save(outputs.new())
@@ -137,14 +108,14 @@ class GenerateTab:
                         1, MAX_IMAGES, 16, step=1, label='Images', elem_id='num_images'
                     )
                     seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label='Seed')
-                first = SamplerControls.build('A', 'onestep')
+                first = sampler_controls('A', 'onestep')
                 compare = gr.Checkbox(
                     False,
                     label='Beside it, another sampler from the same noise',
                     elem_id='compare',
                 )
                 with gr.Column(visible=False) as second_column:
-                    second = SamplerControls.build('B', 'multistep')
+                    second = sampler_controls('B', 'multistep')
                 with gr.Accordion('Expert settings', open=False):
                     noise = gr.Radio([*NOISE], value=next(iter(NOISE)), label='Noise')
                     dropout = gr.Checkbox(False, label='Keep dropout as in training')
@@ -158,25 +129,25 @@ class GenerateTab:
                 costs = gr.Markdown(label='Costs', elem_id='costs')
                 with gr.Row():
                     with gr.Column(elem_id='results_a'):
-                        a = Results.build('A')
+                        a = result_parts('A')
                     with gr.Column(visible=False, elem_id='results_b') as results_column:
-                        b = Results.build('B')
+                        b = result_parts('B')
         compare.change(
             lambda wanted: [
                 *[gr.Column(visible=wanted)] * 2,
                 *[gr.Gallery(columns=COLUMNS_OF_TWO if wanted else COLUMNS)] * 2,
             ],
             compare,
-            [second_column, results_column, a.gallery, b.gallery],
+            [second_column, results_column, a[0], b[0]],
             **QUIET,
         )
-        inputs = [*chooser, self.classes, num_images, seed, *first.parts, compare, *second.parts]
+        inputs = [*chooser, self.classes, num_images, seed, *first, compare, *second]
         self._jobs.wire(
             run,
             stop,
             self.generate,
             [*inputs, noise, dropout, batch_size],
-            [costs, *a.parts, *b.parts, self.drawn],
+            [costs, *a, *b, self.drawn],
             'generate',
         )
 

@@ -72,10 +72,9 @@ class Shelf:
 
     def runs(self) -> dict[str, Path]:
         """Folders of training runs by name, the newest first."""
-        folders = {path.parent.parent.parent for _, path in self._walk('scalars.json')}
+        folders = {path.parents[2] for _, path in self._walk('scalars.json')}
         found = sorted(filter(is_run, folders), key=lambda path: -path.stat().st_mtime)
-        names = {path: name for name, path in self._named(found)}
-        return {names[path]: path for path in found}
+        return dict(self._named(found))
 
     def _walk(self, pattern: str = '*') -> Iterator[tuple[str, Path]]:
         for folder in self.work_dirs:
@@ -173,7 +172,7 @@ class Shelf:
 
 
 def labels_of(classes: Sequence[str | int] | None, names: Sequence[str] | None) -> str | None:
-    """What the user chose among the classes, as ``generation.choose_labels`` takes it.
+    """What the user chose among the classes, as ``sampling.loop.choose_labels`` takes it.
 
     Args:
         classes: Names, or labels as numbers (-1: no class); none: drawn at random.

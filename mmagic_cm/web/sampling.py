@@ -10,7 +10,7 @@ import torch
 
 from ..diffusion.noise import BatchNoise, PerSampleNoise
 from ..diffusion.samplers import DiffusionSampler
-from ..errors import InputError, closest
+from ..errors import InputError
 from ..io.images import make_grid, save_image, save_images, save_npz
 from ..models.consistency_model import ConsistencyModel
 from ..registry import DIFFUSION_SAMPLERS
@@ -134,8 +134,6 @@ def sample(
     Raises:
         InputError: Settings that do not fit.
     """
-    if noise not in NOISE:
-        raise InputError(f'{noise!r} is not known.{closest(noise, NOISE)}')
     indices = range(num_images)
     chosen = choose_labels(model, indices, labels, seed)
     images, is_whole = [np.empty((0, *model.image_shape), np.uint8)], True

@@ -1,6 +1,5 @@
 """``tools/edit.py`` as users type it, and the gallery of the demo."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +8,16 @@ import torch
 from PIL import Image
 
 from mmagic_cm.apis import init_model
-from mmagic_cm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
+TOOL = 'tools/edit.py'
 CONFIG = ROOT / 'configs/consistency_models/cd-l2_1xb96-digits-8x8.py'
 
 
 @pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory, untrained):
     path = tmp_path_factory.mktemp('run') / 'iter_1.pth'
-    torch.manual_seed(0)
-    model = init_model(CONFIG)
-    torch.nn.init.normal_(model.denoiser.network.out[2].weight, std=0.1)
-    torch.save(dict(state_dict=model.state_dict()), path)
+    torch.save(dict(state_dict=untrained(CONFIG).state_dict()), path)
     return path
 
 
@@ -37,24 +33,22 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def command(load_script, monkeypatch, checkpoint, files):
-    """Run the command in this process; the folder that it wrote to."""
-    tool = load_script('tools/edit.py')
+def command(run_script, checkpoint, files):
+    """Run the command in this process; the folder that it wrote to, and all that it said."""
 
     def run(task, *args):
         out = files / 'out'
-        argv = ['tools/edit.py', task, CONFIG, checkpoint, *args, '--out', out]
-        monkeypatch.setattr(sys, 'argv', [*map(str, argv)])
-        tool.main()
-        return out
+        code, *said = run_script(TOOL, task, CONFIG, checkpoint, *args, '--out', out)
+        assert code == 0, said
+        return out, ''.join(said)
 
     return run
 
 
-def test_it_writes_parts_and_the_whole(command, files, capfd):
+def test_it_writes_parts_and_the_whole(command, files):
     settings = ['--num-steps', 4, '--num-candidates', 3, '--labels', '3,1', '--seed', 5]
     images = [files / 'a.png', files / 'b.png']
-    out = command('inpainting', *images, '--mask', files / 'mask.png', *settings)
+    out, said = command('inpainting', *images, '--mask', files / 'mask.png', *settings)
     parts = ['input', 'degraded', '0', '1', '2']
     names = {f'{stem}_{part}.png' for stem in 'ab' for part in parts} | {'a.png', 'b.png'}
     assert {path.name for path in out.iterdir()} == names
@@ -62,9 +56,8 @@ def test_it_writes_parts_and_the_whole(command, files, capfd):
     assert np.array_equal(first[:6], image[:6])
     assert not np.array_equal(first[6:], image[6:])
     assert Image.open(out / 'a.png').width > 5 * 20
-    told = capfd.readouterr()
-    assert 'a.png: input, degraded, 0, 1, 2, from left to right' in told.out
-    assert 'multistep' in told.err
+    assert 'a.png: input, degraded, 0, 1, 2, from left to right' in said
+    assert 'multistep' in said
 
 
 @pytest.mark.parametrize(
@@ -77,40 +70,36 @@ def test_it_writes_parts_and_the_whole(command, files, capfd):
     ],
 )
 def test_the_other_tasks(task, settings, command, files):
-    out = command(task, files / 'a.png', '--labels', 3, *settings)
+    out, _ = command(task, files / 'a.png', '--labels', 3, *settings)
     assert (out / 'a.png').is_file()
     assert (out / 'a_degraded.png').is_file() == (task == 'super-resolution')
 
 
 def test_walks(command, files, checkpoint):
-    out = command('interpolation', '--labels', 3, '--num-candidates', 5)
+    out, _ = command('interpolation', '--labels', 3, '--num-candidates', 5)
     assert len([*out.glob('walk_*.png')]) == 5
     images = [files / 'a.png', files / 'b.png']
-    out = command('interpolation', *images, '--labels', '3,1', '--teacher', checkpoint)
+    out, _ = command('interpolation', *images, '--labels', '3,1', '--teacher', checkpoint)
     assert (out / 'walk_first.png').is_file()
     assert len([*out.glob('walk_*.png')]) == 8 + 2
 
 
 @pytest.mark.parametrize(
-    ('args', 'match'),
+    ('args', 'named'),
     [
-        (['inpaint', 'a.png'], "Did you mean 'inpainting'"),
-        (['inpainting', 'a.png'], 'one mask for all'),
-        (['inpainting', 'a.png', '--mask', 'b.txt'], 'b.txt cannot be read as a picture'),
-        (['inpainting', 'none.png', '--mask', 'mask.png'], 'There is no file'),
-        (['super-resolution', 'a.png', '--factor', 3], 'factor 3 does not divide'),
-        (['super-resolution', 'a.png', '--labels', 11], 'Label 11 is out of range'),
-        (['colorization', 'a.png'], 'needs a model of colour pictures'),
-        (['stroke', 'a.png', 'sub/a.png'], "2 pictures are called 'a'"),
-        (['stroke'], 'at least one picture'),
+        (['inpaint', 'a.png'], "'inpainting'"),
+        (['inpainting', 'a.png'], 'mask'),
+        (['inpainting', 'a.png', '--mask', 'b.txt'], 'b.txt'),
+        (['super-resolution', 'a.png', '--factor', 3], 'factor 3'),
+        (['super-resolution', 'a.png', '--labels', 11], '11'),
+        (['stroke', 'a.png', 'sub/a.png'], "'a'"),
     ],
 )
-def test_bad_input(args, match, command, files):
+def test_bad_input(args, named, refusal, checkpoint, files):
     (files / 'b.txt').write_text('no picture')
     suffixes = ('.png', '.txt')
-    args = [files / a if str(a).endswith(suffixes) else a for a in args]
-    with pytest.raises(InputError, match=match):
-        command(*args)
+    task, *args = [files / a if str(a).endswith(suffixes) else a for a in args]
+    assert named in refusal(TOOL, task, CONFIG, checkpoint, *args, '--out', files / 'out')
 
 
 def test_the_gallery(load_script, checkpoint, tmp_path):

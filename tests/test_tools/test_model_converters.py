@@ -2,7 +2,6 @@
 
 import hashlib
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +11,8 @@ from mmengine import Config
 from mmagic_cm.apis import generate, init_model
 from mmagic_cm.checkpoints import read_checkpoint
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def command(run_script):
-    """Run a tool by its name."""
-    return lambda name, *args: run_script(f'tools/model_converters/{name}.py', *args)
+CONVERT = 'tools/model_converters/convert.py'
+PUBLISH = 'tools/model_converters/publish_model.py'
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +36,7 @@ def draw(config, checkpoint):
     return generate(init_model(config, checkpoint, 'cpu'), 3, labels=[1, 2, 3])[0]
 
 
-def test_there_and_back_by_command(command, files, tmp_path):
+def test_there_and_back_by_command(run_script, files, tmp_path):
     folder, best = files
     source, config = folder / 'iter_7.pth', folder / 'consistency.py'
     for out, layout, *more in (
@@ -51,8 +45,8 @@ def test_there_and_back_by_command(command, files, tmp_path):
         ('c.safetensors', 'ours'),
         ('d.pt', 'openai'),
     ):
-        code, printed, error = command(
-            'convert', source, '--to', layout, '--out', tmp_path / out, *more
+        code, printed, error = run_script(
+            CONVERT, source, '--to', layout, '--out', tmp_path / out, *more
         )
         assert code == 0, error
         assert printed.startswith(f'{tmp_path / out} is written')
@@ -71,10 +65,10 @@ def test_there_and_back_by_command(command, files, tmp_path):
     assert np.array_equal(pictures[0], pictures[2])
 
 
-def test_which_ema(command, files, tmp_path):
+def test_which_ema(run_script, files, tmp_path):
     for ema in ('0.9', 'none'):
         args = ('--to', 'openai', '--ema', ema, '--out', tmp_path / 'x.pt')
-        assert command('convert', files[0] / 'iter_7.pth', *args)[0] == 0
+        assert run_script(CONVERT, files[0] / 'iter_7.pth', *args)[0] == 0
         found = torch.load(tmp_path / 'x.pt', weights_only=True)['out.2.weight']
         checkpoint = torch.load(files[0] / 'iter_7.pth', weights_only=True)
         weights = checkpoint['state_dict'] if ema == 'none' else checkpoint['emas'][ema]
@@ -82,23 +76,11 @@ def test_which_ema(command, files, tmp_path):
         assert torch.equal(found, weights[name])
 
 
-@pytest.mark.parametrize(
-    ('config', 'to', 'out', 'sentence'),
-    [
-        (None, 'ours', 'x.pt', 'end its name with .safetensors or .pth'),
-        (None, 'openai', 'x.safetensors', 'end its name with .pt or .pth'),
-        ('nowhere.py', 'ours', 'x.pth', 'no config file'),
-    ],
-)
-def test_what_convert_refuses(config, to, out, sentence, command, files, tmp_path):
-    more = ('--config', files[0] / config) if config else ()
-    code, _, error = command(
-        'convert', files[0] / 'iter_7.pth', '--to', to, '--out', tmp_path / out, *more
-    )
-    assert code == 1
-    assert error.startswith('error: ')
-    assert sentence in error
-    assert error.count('\n') == 1
+def test_what_convert_refuses(refusal, files, tmp_path):
+    source = files[0] / 'iter_7.pth'
+    assert 'x.pt' in refusal(CONVERT, source, '--to', 'ours', '--out', tmp_path / 'x.pt')
+    other = tmp_path / 'x.safetensors'
+    assert other.name in refusal(CONVERT, source, '--to', 'openai', '--out', other)
     assert [*tmp_path.iterdir()] == []
 
 
@@ -120,41 +102,36 @@ def deflate(path, content):
     ],
     ids=['a tensor that repeats one number', 'a deflate bomb'],
 )
-def test_convert_takes_no_more_than_the_file_holds(save, tensor, command, tmp_path):
+def test_convert_takes_no_more_than_the_file_holds(save, tensor, refusal, tmp_path):
     source = tmp_path / 'bomb.pt'
     save(source, {'input_blocks.0.0.weight': tensor})
-    code, _, error = command('convert', source, '--to', 'openai', '--out', tmp_path / 'x.pt')
-    assert code == 1
-    assert 'bomb.pt is refused' in error
+    assert 'bomb.pt' in refusal(CONVERT, source, '--to', 'openai', '--out', tmp_path / 'x.pt')
     assert [*tmp_path.iterdir()] == [source]
 
 
 @pytest.mark.parametrize('to', ['diffusers', 'openai'])
-def test_null_class_has_no_place_elsewhere(to, command, tmp_path, tiny_config, build_model):
+def test_null_class_has_no_place_elsewhere(to, refusal, tmp_path, tiny_config, build_model):
     Config(dict(model=tiny_config(dict(null_class=True)))).dump(tmp_path / 'x.py')
     torch.save(build_model(dict(null_class=True)).state_dict(), tmp_path / 'x.pth')
     args = ('--to', to, '--out', tmp_path / 'y.pt', '--config', tmp_path / 'x.py')
-    code, _, error = command('convert', tmp_path / 'x.pth', *args)
-    assert code == 1
-    assert 'null_class' in error
+    assert 'null_class' in refusal(CONVERT, tmp_path / 'x.pth', *args)
 
 
 @pytest.mark.parametrize(
     ('out', 'more', 'name'),
     [
-        ('model', (), 'model-{}.safetensors'),
         ('model-v1.5', (), 'model-v1.5-{}.safetensors'),
         ('model.pth', (), 'model-{}.pth'),
         ('cm.pth.pth', (), 'cm.pth-{}.pth'),  # stock publish_model strips characters, not suffixes
         ('http', ('--format', 'pth'), 'http-{}.pth'),
-        ('new/folder/model', ('--format', 'safetensors'), 'new/folder/model-{}.safetensors'),
+        ('new/folder/model', (), 'new/folder/model-{}.safetensors'),
     ],
 )
-def test_publish(out, more, name, command, files, tmp_path):
+def test_publish(out, more, name, run_script, files, tmp_path):
     folder, best = files
     source = folder / 'iter_7.pth'
-    code, printed, error = command(
-        'publish_model', source, tmp_path / out, *more, '--metrics', 'FID=3.2'
+    code, printed, error = run_script(
+        PUBLISH, source, tmp_path / out, *more, '--metrics', 'FID=3.2'
     )
     assert code == 0, error
     (path,) = tmp_path.rglob('*-*[0-9a-f].[ps]*')
@@ -174,35 +151,25 @@ def test_publish(out, more, name, command, files, tmp_path):
     assert np.array_equal(draw(path, 'auto'), draw(folder / 'consistency.py', source))
 
 
-def test_publish_onto_itself(command, files, tmp_path):
+def test_publish_onto_itself(run_script, files, tmp_path):
     source = tmp_path / 'x.pth'
     source.write_bytes((files[0] / 'iter_7.pth').read_bytes())
-    assert command('publish_model', source, source)[0] == 0
+    assert run_script(PUBLISH, source, source)[0] == 0
     assert source.read_bytes() == (files[0] / 'iter_7.pth').read_bytes()
     assert len([*tmp_path.glob('x-*.pth')]) == 1
 
 
-@pytest.mark.parametrize(
-    ('args', 'sentence'),
-    [
-        (('x.pt',), 'x.pt does not end like a file of the format safetensors'),
-        (('x.pth', '--format', 'safetensors'), 'x.pth does not end like a file of the format'),
-        (('x', '--ema', '0.5'), 'no EMA of rate 0.5'),
-    ],
-)
-def test_what_publish_refuses(args, sentence, command, files, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code, _, error = command('publish_model', files[0] / 'iter_7.pth', *args)
-    assert code == 1
-    assert sentence in error
+def test_what_publish_refuses(refusal, files, tmp_path):
+    source = files[0] / 'iter_7.pth'
+    assert 'x.pt' in refusal(PUBLISH, source, tmp_path / 'x.pt')
+    assert 'x.pth' in refusal(PUBLISH, source, tmp_path / 'x.pth', '--format', 'safetensors')
+    assert '0.5' in refusal(PUBLISH, source, tmp_path / 'x', '--ema', '0.5')
     assert [*tmp_path.iterdir()] == []
 
 
-def test_raw_weights_need_a_config(command, files, tmp_path):
+def test_raw_weights_need_a_config(run_script, refusal, files, tmp_path):
     folder, best = files
-    torch.save(best.denoiser.network.state_dict(), tmp_path / 'ema.pt')
-    code, _, error = command('publish_model', tmp_path / 'ema.pt', tmp_path / 'x')
-    assert code == 1
-    assert 'does not say what model it is of: give its config by --config' in error
-    more = ('--config', folder / 'consistency.py')
-    assert command('publish_model', tmp_path / 'ema.pt', tmp_path / 'x', *more)[0] == 0
+    source, out = tmp_path / 'ema.pt', tmp_path / 'x'
+    torch.save(best.denoiser.network.state_dict(), source)
+    assert '--config' in refusal(PUBLISH, source, out)
+    assert run_script(PUBLISH, source, out, '--config', folder / 'consistency.py')[0] == 0

