@@ -70,6 +70,7 @@ def test_network_parameterization_and_sampler(name, data):
         denoiser = MODELS.build(cfg.model.denoiser)
     found = {key: [*value.shape] for key, value in denoiser.network.state_dict().items()}
     assert found == recorded['state_dict']
+    assert not list(denoiser.network.buffers())
     assert denoiser.network.middle_block[1].qkv.in_channels // 64 == (
         denoiser.network.middle_block[1].num_heads
     )

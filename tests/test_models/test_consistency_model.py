@@ -36,17 +36,6 @@ def same_weights(model, weights):
 # --- what it is made of ---
 
 
-def test_attributes(model, build_model):
-    assert model.num_classes == 10
-    assert model.image_shape == (1, 8, 8)
-    assert model.device.type == 'cpu'
-    assert model.precision == 'fp32'
-    assert model.objective is None
-    assert model.target is None
-    assert model.sampler.num_evaluations == 1
-    assert build_model(dict(num_classes=None)).num_classes is None
-
-
 def test_the_noise_range_is_the_denoisers(build_model, tiny_config):
     config = tiny_config(objective=CT, sampler=dict(type='HeunSampler', num_steps=3))
     config['denoiser'] |= dict(sigma_max=40.0, sigma_min=0.01, rho=5.0, sigma_data=0.3)
@@ -314,17 +303,6 @@ def test_mmengines_lax_loading_is_strict(objective, build_model, tmp_path):
     assert same_weights(model, before)
 
 
-@pytest.mark.parametrize('wrap', [dict, lambda weights: dict(state_dict=weights)])
-@pytest.mark.parametrize('layout', ['ours', 'released'])
-def test_both_layouts_load(wrap, layout, model, build_model, tmp_path):
-    other = build_model(seed=1)
-    assert not same_weights(model, other.state_dict())
-    source = other if layout == 'ours' else other.denoiser.network
-    torch.save(wrap(source.state_dict()), tmp_path / 'weights.pt')
-    load_checkpoint(model, str(tmp_path / 'weights.pt'), strict=False)
-    assert same_weights(model, other.state_dict())
-
-
 def test_the_file_is_left_as_it_was(model, build_model):
     weights = build_model(seed=1).denoiser.network.state_dict()
     names = [*weights]
@@ -361,16 +339,6 @@ def test_strict_inside_a_wrapper(model, build_model):
     del weights[f'module.{KEY}']
     with pytest.raises(InputError, match='is missing'):
         wrapper.load_state_dict(weights, strict=False)
-
-
-def test_init_from_starts_both_networks_from_the_longest_ema(build_model, tmp_path):
-    online, short, long = (build_model(seed=seed) for seed in (1, 2, 3))
-    emas = {'0.9': short.denoiser.state_dict(), '0.999': long.denoiser.state_dict()}
-    torch.save(dict(state_dict=online.state_dict(), emas=emas), tmp_path / 'run.pth')
-    model = build_model(objective=CT, init_from=str(tmp_path / 'run.pth'))
-    model.init_weights()
-    assert same_weights(model.denoiser, long.denoiser.state_dict())
-    assert same_weights(model.target, long.denoiser.state_dict())
 
 
 # --- sampling ---

@@ -292,12 +292,6 @@ def test_ect_next_level(q, num_stages, step):
     assert (found < sigma).all()
 
 
-def test_ect_one_stage_of_256_is_the_last_of_eight_of_2():
-    sigma = torch.linspace(0.01, 80, 50)
-    last = EasyConsistencyTuning(q=2, num_stages=8).next_level(sigma, 799, 800)
-    assert torch.equal(EasyConsistencyTuning(q=256, num_stages=1).next_level(sigma, 0, 800), last)
-
-
 def test_ect_by_its_formula(x0):
     """The target is evaluated at r on the same noise, without gradient; at r = 0 it is x0."""
     scale = torch.tensor(0.7, requires_grad=True)
