@@ -78,38 +78,26 @@ def test_which_weights_of_a_run(ema, seed, config, build_model, tmp_path):
     assert same_weights(model, build_model(seed=seed))
 
 
-def test_fresh_weights_draw_smooth_noise(config):
-    images, _ = generate(init_model(config, device='cpu'), 2)
-    assert images.shape == (2, 8, 8, 1)
-
-
 @pytest.mark.parametrize(
     ('arguments', 'match'),
     [
-        (dict(precision='bf6'), "Unknown precision 'bf6'. Did you mean 'bf16'"),
-        (dict(precision='fp16'), "'fp16' needs a GPU"),
-        (dict(checkpoint='nowhere.pth'), r'no checkpoint file nowhere\.pth'),
-        (dict(checkpoint='auto'), 'names no checkpoint of its own'),
-        (dict(device='toaster'), 'device toaster cannot be used'),
+        (dict(config={}), 'model'),
+        (dict(precision='bf6'), "'bf16'"),
+        (dict(precision='fp16'), 'GPU'),
+        (dict(checkpoint='nowhere.pth'), 'nowhere.pth'),
+        (dict(checkpoint='auto'), 'load_from'),
+        (dict(device='toaster'), 'toaster'),
     ],
 )
 def test_bad_arguments(arguments, match, config):
     with pytest.raises(InputError, match=match):
-        init_model(config, **{'device': 'cpu', **arguments})
-
-
-def test_bad_configs(config, tmp_path):
-    with pytest.raises(InputError, match="has no 'model'"):
-        init_model({}, device='cpu')
-    config['model']['denoiser']['network']['type'] = 'ADMUnet'
-    with pytest.raises(InputError, match=r"'ADMUnet' is not a registered model.*'ADMUNet'"):
-        init_model(config, device='cpu')
+        init_model(**{'config': config, 'device': 'cpu', **arguments})
 
 
 @pytest.mark.parametrize('text', ['model = dict(', 'model = modle'])
 def test_unreadable_config(text, tmp_path):
     (tmp_path / 'broken.py').write_text(text)
-    with pytest.raises(InputError, match=r'broken\.py is no config file that can be read'):
+    with pytest.raises(InputError, match=r'broken\.py'):
         init_model(tmp_path / 'broken.py', device='cpu')
 
 
@@ -124,14 +112,14 @@ def test_unreadable_config(text, tmp_path):
 def test_configs_are_python_files_only(name, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path(name).write_text(text)
-    with pytest.raises(InputError, match=rf'{name} is no config file: only Python'):
+    with pytest.raises(InputError, match=name):
         init_model(name, device='cpu')
     assert not Path('marker').exists()
 
 
 def test_a_mistyped_path_is_answered_with_the_closest(config, tmp_path):
     Config(config).dump(tmp_path / 'digits.py')
-    with pytest.raises(InputError, match=r'no config file .*digit\.py.*Did you mean .*digits\.py'):
+    with pytest.raises(InputError, match=r'digits\.py'):
         load_config(tmp_path / 'digit.py')
 
 
@@ -150,29 +138,20 @@ def test_our_configs_by_name(name, tmp_path, monkeypatch):
     # One's own file of that name goes first; a folder that is not there is no name of ours.
     (tmp_path / 'ect_1xb96-digits-8x8.py').write_text('mine = 1')
     assert load_config('ect_1xb96-digits-8x8.py').mine == 1
-    with pytest.raises(InputError, match=r"ects_1xb96.*Did you mean '.*ect_1xb96-digits-8x8"):
+    with pytest.raises(InputError, match="'ect_1xb96-digits-8x8'"):
         load_config('mmagic_cm::ects_1xb96-digits-8x8')
-    with pytest.raises(InputError, match='no config file'):
+    with pytest.raises(InputError, match='elsewhere'):
         load_config('elsewhere/ect_1xb96-digits-8x8.py')
 
 
 def test_a_checkpoint_of_another_architecture_is_named(config, build_model, tmp_path):
     path = tmp_path / 'other.pth'
     torch.save(build_model(dict(model_channels=64)).state_dict(), path)
-    with pytest.raises(InputError, match=r'other\.pth: The checkpoint does not fit this model: '):
+    with pytest.raises(InputError, match=r'other\.pth'):
         init_model(config, path, device='cpu')
 
 
-@pytest.mark.parametrize('ema', [0.5, 'longest'])
-def test_an_ema_that_is_not_there(ema, config, build_model, tmp_path):
-    model = build_model()
-    emas = {'0.9': model.denoiser.state_dict()}
-    torch.save(dict(state_dict=model.state_dict(), emas=emas), tmp_path / 'run.pth')
-    with pytest.raises(InputError, match=r'no EMA of rate .*it has: 0\.9'):
-        init_model(config, tmp_path / 'run.pth', device='cpu', ema=ema)
-
-
-# --- generate ---
+# --- generate; ``test_sampling/test_loop.py`` has labels, seeds and batches ---
 
 
 @pytest.mark.parametrize(
@@ -187,31 +166,12 @@ def test_labels_come_back_with_the_images(labels, expected, model):
     assert found.tolist() == expected
 
 
-def test_labels_are_drawn_from_the_seed(model):
-    _, labels = generate(model, 50)
-    assert set(labels) <= set(range(10))
-    assert len(set(labels)) > 5
-    assert np.array_equal(generate(model, 50)[1], labels)
-    assert not np.array_equal(generate(model, 50, seed=1)[1], labels)
-    # More images: the same ones, and further ones.
-    assert np.array_equal(generate(model, 60)[1][:50], labels)
-
-
 def test_the_label_is_drawn_into_the_image(model):
     zeros, ones = (generate(model, 4, labels=label)[0] for label in (0, 1))
     assert not np.array_equal(zeros, ones)
     mixed, _ = generate(model, 4, labels=[0, 1, 0, 1])
     assert np.array_equal(mixed[::2], zeros[::2])
     assert np.array_equal(mixed[1::2], ones[1::2])
-
-
-def test_an_unconditional_model(build_model):
-    model = build_model(dict(num_classes=None))
-    images, labels = generate(model, 3)
-    assert images.shape == (3, 8, 8, 1)
-    assert labels is None
-    with pytest.raises(InputError, match='unconditional'):
-        generate(model, 3, labels=0)
 
 
 def test_colour(build_model):
@@ -223,21 +183,15 @@ def test_colour(build_model):
 
 
 def test_seeds(model):
-    first = generate(model, 4, labels=3)[0]
-    assert np.array_equal(generate(model, 4, labels=3)[0], first)
-    assert np.array_equal(generate(model, 4, labels=3, seed=0)[0], first)
-    others = [generate(model, 4, labels=3, seed=seed)[0] for seed in (1, 2**62)]
-    assert len({images.tobytes() for images in (first, *others)}) == 3
+    first, again, other = (generate(model, 4, labels=3, seed=seed)[0] for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
     # Not the images of a neighbouring seed, shifted by one.
-    assert not {image.tobytes() for image in first} & {image.tobytes() for image in others[0]}
+    assert not {image.tobytes() for image in first} & {image.tobytes() for image in other}
 
 
-def test_the_batch_size_changes_nothing(model):
-    images, labels = generate(model, 9, batch_size=64)
-    for batch_size in (1, 2, 9):
-        again, same = generate(model, 9, batch_size=batch_size)
-        assert np.array_equal(same, labels)
-        assert abs(again.astype(int) - images.astype(int)).max() <= 1
+def test_no_images_are_refused(model):
+    with pytest.raises(InputError, match='num_samples'):
+        generate(model, 0)
 
 
 def test_samplers_by_name_config_and_object(model):
@@ -253,31 +207,6 @@ def test_samplers_by_name_config_and_object(model):
     assert np.array_equal(draw(), onestep)
     model.sampler = HeunSampler(num_steps=3)
     assert np.array_equal(draw(), heun)
-
-
-@pytest.mark.parametrize('training', [True, False])
-def test_the_mode_is_left_as_it_was(training, build_model):
-    model = build_model(dict(dropout=0.5)).train(training)
-    images = generate(model, 3)[0]
-    assert all(module.training == training for module in model.modules())
-    assert np.array_equal(generate(model.eval(), 3)[0], images)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'match'),
-    [
-        (dict(num_samples=0), 'num_samples must be at least 1, not 0'),
-        (dict(labels=10), 'Label 10 is out of range'),
-        (dict(labels=[1, 2, 3]), '3 labels were given for 2 images'),
-        (dict(sampler='HeunSampeler'), "Did you mean 'HeunSampler'"),
-        (dict(sampler=dict(type='MultistepSampler', ts=(0, 10, 25))), 'leaves noise'),
-        (dict(seed=-1), 'seed'),
-        (dict(batch_size=0), 'batch_size'),
-    ],
-)
-def test_what_generate_refuses(settings, match, model):
-    with pytest.raises(InputError, match=match):
-        generate(model, **{'num_samples': 2, **settings})
 
 
 def test_bfloat16_from_init_model(config, build_model, tmp_path):

@@ -13,7 +13,6 @@ import torch
 import yaml
 
 from mmagic_cm.apis import load_config
-from mmagic_cm.diffusion.schedules import karras_sigmas
 from mmagic_cm.objectives import LPIPS
 from mmagic_cm.registry import MODELS
 
@@ -265,30 +264,6 @@ def test_ect_trains_without_flips_on_cifar10():
     }
     without = [name for name, steps in pipelines.items() if 'RandomFlip' not in steps]
     assert without == [f'ect_1xb128-{CIFAR}']
-
-
-@pytest.mark.parametrize(
-    ('leaf', 'checkpoint', 'levels'),
-    [
-        ('8xb256-imagenet1k-onestep-64x64', 'cd_imagenet64_lpips', None),
-        ('8xb256-imagenet1k-multistep-64x64', 'cd_imagenet64_lpips', ((0, 22, 39), 40)),
-        ('8xb32-LSUN-bedroom-onestep-256x256', 'cd_bedroom256_lpips', None),
-        ('8xb32-LSUN-bedroom-multistep-256x256', 'cd_bedroom256_lpips', ((0, 17, 39), 40)),
-        ('8xb32-LSUN-cat-onestep-256x256', 'cd_cat256_lpips', None),
-        ('8xb32-LSUN-cat-multistep-256x256', 'ct_cat256', ((0, 62, 150), 151)),
-    ],
-)
-def test_inference_leaves(leaf, checkpoint, levels):
-    name = f'consistency_models_{leaf}'
-    assert read(name).load_from == f'{checkpoint}.pt'
-    model = build(name)
-    assert model.objective is None
-    if levels is None:
-        assert model.sampler.num_evaluations == 1
-    else:
-        ts, num_scales = levels
-        expected = karras_sigmas(num_scales)[list(ts[:-1])]
-        assert list(model.sampler.sigmas[: len(expected)]) == pytest.approx(expected.tolist())
 
 
 # (FID, precision, recall), or (FID, IS) of CIFAR-10, by the number of network evaluations:

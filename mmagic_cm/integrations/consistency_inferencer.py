@@ -105,32 +105,34 @@ class ConsistencyInferencer:
         parameters = self._merge(parameters, extra_parameters)
         if parameters['task'] is None:
             self._refuse({**others, 'img': img, 'mask': mask})
-            preds = self.forward(self.preprocess(label, parameters))
+            samples = self._samples(*self._draw(label, parameters))
         else:
             self._refuse(others)
-            preds = self._samples(*self.edit(img, mask, label, parameters))
-        images = self.visualize(preds, result_out_dir)
-        return self.postprocess(preds, images, is_batch, get_datasample)
+            samples = self._samples(*self._edit(img, mask, label, parameters))
+        images = torch.stack([sample.fake_img for sample in samples])[:, [2, 1, 0]]
+        if result_out_dir:
+            pixels = images.permute(0, 2, 3, 1).numpy()
+            save_image(make_grid(pixels, min(len(pixels), MAX_COLUMNS)), result_out_dir)
+        results = samples if get_datasample else [self._as_dict(sample) for sample in samples]
+        return (results if is_batch else results[0]), images / 255.0
 
-    def preprocess(self, label: int | Sequence[int] | None, parameters: dict) -> dict:
-        """Keyword arguments of :func:`mmagic_cm.apis.generate`."""
-        count = parameters['num_batches']
+    def _draw(self, label: int | Sequence[int] | None, parameters: dict) -> tuple[np.ndarray, Any]:
+        """Samples, uint8 (N, H, W, C), and their labels."""
+        count, ts = parameters['num_batches'], parameters['ts']
         if label is not None and np.ndim(label):
             if count not in (None, len(label)):
                 raise InputError(f'num_batches={count} images, but {len(label)} labels.')
             count = len(label)
-        return dict(
-            num_samples=4 if count is None else count,
-            labels=label,
-            sampler=self._sampler(parameters),
-            seed=parameters['seed'],
+        if not isinstance(ts, list | tuple | None):
+            raise InputError(f'ts={ts!r} is not a list of integers such as (0, 22, 39).')
+        sampler = choose_sampler(
+            self.own_sampler, parameters['sampler'], ts, num_scales=parameters['num_scales']
+        )
+        return generate(
+            self.model, 4 if count is None else count, label, sampler, parameters['seed']
         )
 
-    def forward(self, inputs: dict) -> list:
-        """Sample; one DataSample per image."""
-        return self._samples(*generate(self.model, **inputs))
-
-    def edit(
+    def _edit(
         self, img: str | Path | None, mask: str | Path | None, label: Any, parameters: dict
     ) -> tuple[np.ndarray, Any]:
         """The candidates of one picture, uint8 (N, H, W, C), and their labels."""
@@ -162,23 +164,8 @@ class ConsistencyInferencer:
                 sample.set_gt_label(int(label))
         return samples
 
-    def visualize(self, preds: list, result_out_dir: str | Path | None = None) -> torch.Tensor:
-        """All images as float (N, 3, H, W) RGB 0..1; their grid is written if a name is given."""
-        images = torch.stack([sample.fake_img for sample in preds])[:, [2, 1, 0]]
-        if result_out_dir:
-            pixels = images.permute(0, 2, 3, 1).numpy()
-            save_image(make_grid(pixels, min(len(pixels), MAX_COLUMNS)), result_out_dir)
-        return images / 255.0
-
-    def postprocess(
-        self, preds: list, images: torch.Tensor, is_batch: bool, get_datasample: bool
-    ) -> tuple[Any, torch.Tensor]:
-        """The result in MMagic's form."""
-        results = preds if get_datasample else [self._pred2dict(sample) for sample in preds]
-        return (results if is_batch else results[0]), images
-
     @staticmethod
-    def _pred2dict(sample: Any) -> dict:
+    def _as_dict(sample: Any) -> dict:
         result = dict(fake_img=sample.fake_img)
         if 'gt_label' in sample:
             result['gt_label'] = sample.gt_label.label
@@ -210,15 +197,6 @@ class ConsistencyInferencer:
             elif name not in self.handed_on:
                 known = ['label', 'result_out_dir', 'extra_parameters', 'seed']
                 raise InputError(f'infer() takes no {name!r}.' + closest(name, known))
-
-    def _sampler(self, parameters: dict) -> Any:
-        """What the parameters say about the sampler; None is the config's own."""
-        ts = parameters['ts']
-        if not isinstance(ts, list | tuple | None):
-            raise InputError(f'ts={ts!r} is not a list of integers such as (0, 22, 39).')
-        return choose_sampler(
-            self.own_sampler, parameters['sampler'], ts, num_scales=parameters['num_scales']
-        )
 
 
 def _is_int(value: Any) -> bool:

@@ -125,24 +125,13 @@ def _serve_our_name(upstream: Callable) -> Callable:
     """Let ``MMagicInferencer._get_inferencer_kwargs`` know our name; pass on all others."""
 
     @functools.wraps(upstream)
-    def _get_inferencer_kwargs(
-        self, model_name, model_setting, config_name, model_config, model_ckpt, extra_parameters
-    ):
+    def _get_inferencer_kwargs(self, model_name, *given):
         if model_name != MODEL_NAME:
-            return upstream(
-                self,
-                model_name,
-                model_setting,
-                config_name,
-                model_config,
-                model_ckpt,
-                extra_parameters,
-            )
-        if model_config is None:
-            model_config = _setting(model_setting if config_name is None else config_name)
-        return dict(
-            task=TASK, config=model_config, ckpt=model_ckpt, extra_parameters=extra_parameters
-        )
+            return upstream(self, model_name, *given)
+        model_setting, config_name, config, ckpt, extra_parameters = given
+        if config is None:
+            config = _setting(model_setting if config_name is None else config_name)
+        return dict(task=TASK, config=config, ckpt=ckpt, extra_parameters=extra_parameters)
 
     return _get_inferencer_kwargs
 

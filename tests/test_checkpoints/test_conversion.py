@@ -26,11 +26,6 @@ def test_which_weights_of_a_run(ema, added, rate, written, recorded):
     assert source.weights.keys() == recorded('cond').weights.keys()  # no target network
 
 
-def test_no_such_ema(written):
-    with pytest.raises(InputError, match=r'no EMA of rate 0\.5; it has: 0\.9999, 0\.9'):
-        read_source(written('training'), 0.5)
-
-
 @pytest.mark.parametrize('layout', ['training', 'published.safetensors', 'published.pth'])
 def test_the_config_inside(layout, written, recorded):
     source = read_source(written(layout))

@@ -26,6 +26,17 @@ NETWORK = dict(
     attention_resolutions=(8,),
     num_classes=7,
 )
+OTHER_NETWORKS = {
+    'unconditional': dict(
+        channel_mult=(1, 2, 2),
+        num_res_blocks=2,
+        attention_resolutions=(16, 4),
+        num_classes=None,
+        use_scale_shift_norm=False,
+    ),
+    'resampled by convolutions': dict(resblock_updown=False),
+    'one level': dict(channel_mult=(1,), attention_resolutions=(), norm_groups=16),
+}
 SAMPLERS = {
     'one step': dict(type='OnestepSampler'),
     'from another level': dict(type='OnestepSampler', sigma_max=5),
@@ -39,9 +50,10 @@ LABELS = torch.tensor([0, 2])
 
 @pytest.fixture(scope='module')
 def make_denoiser(fill):
-    def make(parameterization, **settings):
-        cfg = dict(type='KarrasDenoiser', parameterization=parameterization, network=NETWORK)
-        denoiser = MODELS.build({**cfg, **settings}).eval()
+    def make(parameterization, network=None, **settings):
+        cfg = dict(type='KarrasDenoiser', parameterization=parameterization)
+        network = {**NETWORK, **(network or {})}
+        denoiser = MODELS.build(dict(cfg, network=network, **settings)).eval()
         fill(denoiser.network)
         return denoiser
 
@@ -55,13 +67,13 @@ def export(denoiser, sampler, folder):
     return settings
 
 
-def theirs(folder, arguments, latents):
+def theirs(folder, arguments, latents, labels=LABELS):
     """Grey levels, by the call that was said."""
     pipeline = ConsistencyModelPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(
         batch_size=2,
-        class_labels=LABELS,
+        class_labels=labels,
         latents=latents.clone(),
         generator=torch.Generator().manual_seed(5),
         output_type='pt',
@@ -70,11 +82,11 @@ def theirs(folder, arguments, latents):
     return 255 * images
 
 
-def ours(denoiser, sampler, latents):
+def ours(denoiser, sampler, latents, labels=LABELS):
     noise = torch.Generator().manual_seed(5)
     with torch.inference_mode():
         images = sampler(
-            lambda x, sigma: denoiser(x, sigma, LABELS),
+            lambda x, sigma: denoiser(x, sigma, labels),
             latents * sampler.sigma_max,
             lambda like: torch.randn(like.shape, generator=noise),
         )
@@ -96,6 +108,30 @@ def test_the_pipeline_draws_the_same(parameterization, kind, make_denoiser, tmp_
     rough = 'but for' in settings.said
     assert rough == (kind == 'three steps' and parameterization == 'edm')
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02 if rough else 0.002)
+
+
+@pytest.mark.parametrize('kind', OTHER_NETWORKS)
+def test_other_networks_draw_the_same(kind, make_denoiser, tmp_path):
+    denoiser = make_denoiser('consistency', OTHER_NETWORKS[kind])
+    sampler = DIFFUSION_SAMPLERS.build(SAMPLERS['the paper'])
+    settings = export(denoiser, sampler, tmp_path / 'a')
+    labels = LABELS if denoiser.network.num_classes else None
+    latents = torch.randn(2, 3, 16, 16)
+    found = theirs(tmp_path / 'a', settings.arguments, latents, labels)
+    expected = ours(denoiser, sampler, latents, labels)
+    assert expected.std() > 10
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.01)
+    read = init_model(tmp_path / 'a', device='cpu').denoiser
+    torch.testing.assert_close(ours(read, sampler, latents, labels), expected, rtol=0, atol=0.01)
+    # With another order of the heads, which has the same shapes, the pictures are others.
+    weights = denoiser.network.state_dict()
+    attends = [name for name in weights if '.qkv.' in name]
+    for name in attends:
+        weights[name] = weights[name].unflatten(0, (3, -1, 16)).transpose(0, 1).flatten(0, 2)
+    denoiser.network.load_state_dict(weights)
+    export(denoiser, sampler, tmp_path / 'b')
+    found = theirs(tmp_path / 'b', settings.arguments, latents, labels)
+    assert not attends or (found - expected).abs().max() > 1
 
 
 def test_a_grid_that_has_the_levels_stays(make_denoiser):

