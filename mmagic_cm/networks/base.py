@@ -7,7 +7,7 @@ from ..errors import InputError
 
 
 class Network(nn.Module):
-    """F(x, c_noise, labels=None, **conditions), the network inside a denoiser.
+    """The network inside a denoiser: ``F(x, c_noise, labels=None, **conditions)``.
 
     A network of your own need not inherit from it. It must be a module with ``num_classes``,
     ``in_channels`` and ``image_size``; the rest has the values of this class where it is absent.
