@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(trainer, poison):
 
 def test_the_last_reading_comes_at_the_end_of_the_run(trainer, poison):
     runner = trainer('edm', poison(2), max_iters=3, default_hooks__logger__interval=100)
-    with pytest.raises(InputError, match='at iteration 3.*no checkpoint'):
+    with pytest.raises(InputError, match=r'at iteration 3\..* no checkpoint'):
         runner.train()
     assert checkpoints(runner) == []
 
