@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..io.files import existing_file
 from ..registry import DATASETS
 from .base import ImageDataset
 
 FILES = dict(train=[f'data_batch_{i}.bin' for i in range(1, 6)], test=['test_batch.bin'])
 RECORDS = 10_000  # a file; each is a label and 32 x 32 pixels of red, then green, then blue
-SHAPE = (3, 32, 32)
 RECORD_BYTES = 1 + 3 * 32 * 32
 NUM_CLASSES = 10
 
@@ -49,7 +49,7 @@ class CIFAR10(ImageDataset):
 
 def read_class_names(path: Path) -> tuple[str, ...]:
     """The ten names of ``batches.meta.txt``, one a line."""
-    names = tuple(_existing(path).read_text().split())
+    names = tuple(existing_file(path, 'file of CIFAR-10').read_text().split())
     if len(names) != NUM_CLASSES:
         raise InputError(f'{path} names {len(names)} classes, and must name {NUM_CLASSES}.')
     return names
@@ -57,23 +57,14 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 def read_records(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (N, 32, 32, 3) images and uint8 (N,) labels of one file."""
-    size, expected = _existing(path).stat().st_size, RECORDS * RECORD_BYTES
+    size, expected = existing_file(path, 'file of CIFAR-10').stat().st_size, RECORDS * RECORD_BYTES
     if size != expected:
         raise InputError(
             f'{path} has {size:,} bytes and must have {expected:,}: download and unpack the '
             f'binary version of CIFAR-10 again.'
         )
     records = np.fromfile(path, dtype=np.uint8).reshape(-1, RECORD_BYTES)
-    labels, pixels = records[:, 0], records[:, 1:].reshape(-1, *SHAPE)
+    labels, pixels = records[:, 0], records[:, 1:].reshape(-1, 3, 32, 32)
     if labels.max() >= NUM_CLASSES:
         raise InputError(f'{path} holds label {labels.max()}: it is no file of CIFAR-10.')
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), labels
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise InputError(
-            f'There is no {path}: unpack the binary version of CIFAR-10 '
-            f'(cifar-10-binary.tar.gz) and give its folder cifar-10-batches-bin as data_root.'
-        )
-    return path

@@ -141,7 +141,7 @@ def edit_pictures(
     seed = check_seed(seed)
     channels, size, _ = model.image_shape
     inputs = [picture_to_tensor(p, channels, f'picture {i}') for i, p in enumerate(pictures)]
-    if (masks is not None and len(masks)) and task != 'inpainting':
+    if masks and task != 'inpainting':
         raise InputError(f'A mask is for inpainting; {task} takes none.')
     if task == 'interpolation':
         return [_walk(model, inputs, sigma, labels, seed, num_candidates or 8, teacher)]

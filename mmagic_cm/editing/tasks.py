@@ -48,7 +48,7 @@ def colorize(
     Returns:
         Float (N, 3, H, W) in [-1, 1].
     """
-    return edit(denoiser, Luminance(), _one_of(image, _colored, gray=gray), **settings)
+    return edit(denoiser, Luminance(), _one_of(image, 'gray', gray, _colored), **settings)
 
 
 def super_resolve(
@@ -72,7 +72,9 @@ def super_resolve(
         Float (N, C, H, W) in [-1, 1].
     """
     operator = PatchMean(factor)
-    return edit(denoiser, operator, _one_of(image, operator.enlarge, low_res=low_res), **settings)
+    return edit(
+        denoiser, operator, _one_of(image, 'low_res', low_res, operator.enlarge), **settings
+    )
 
 
 def _colored(gray: torch.Tensor) -> torch.Tensor:
@@ -81,9 +83,10 @@ def _colored(gray: torch.Tensor) -> torch.Tensor:
     return gray.expand(-1, 3, -1, -1)
 
 
-def _one_of(image: torch.Tensor | None, enlarge: Callable, **small: torch.Tensor | None):
+def _one_of(
+    image: torch.Tensor | None, name: str, measured: torch.Tensor | None, enlarge: Callable
+) -> torch.Tensor:
     """The full-size picture, or one that measures as the small one."""
-    (name, measured), *_ = small.items()
     if (image is None) == (measured is None):
         raise InputError(f'Give either the full-size image or {name}.')
     if image is not None:

@@ -106,7 +106,10 @@ def main() -> None:
     metrics = None if args.metrics is None else check_metrics(args.metrics.split(','))
     real: str | dict = args.reference
     if real.endswith('.py'):
-        real = dict(dataset=_training_data(real))
+        loader = load_config(real).get('train_dataloader')
+        if loader is None:
+            raise InputError(f'{real} has no train_dataloader, for images of the reference.')
+        real = dict(dataset=dict(loader.dataset))
     check_source(real)
     extractor.identity  # noqa: B018  reads the weights
     samples = open_images(args.samples, args.crop if type(args.crop) is int else None)
@@ -133,13 +136,6 @@ def main() -> None:
     print(f'{format_table(figures)}\n\n{format_about(about)}')
     if args.out:
         write_report(args.out, figures, about)
-
-
-def _training_data(path: str) -> dict:
-    config = load_config(path)
-    if config.get('train_dataloader') is None:
-        raise InputError(f'{path} has no train_dataloader, whose images could be the reference.')
-    return dict(config.train_dataloader.dataset)
 
 
 if __name__ == '__main__':

@@ -199,7 +199,7 @@ def _open_dataset(settings: dict[str, Any], crop: int | None, name: str) -> Imag
         pipeline = _usual_pipeline(settings, crop)
     dataset = DATASETS.build({**settings, 'pipeline': pipeline})
     sides = [step.size for step in pipeline if isinstance(step, CenterCrop)]
-    recorded = {**settings, 'pipeline': [_describe(step) for step in pipeline]}
+    recorded = {**settings, 'pipeline': [f'{type(s).__name__} {vars(s)}' for s in pipeline]}
     words = ADM_CROP.format(sides[-1]) if sides else None
     return ImageSource(dataset, name, recorded, words, settings.get('data_root'))
 
@@ -223,7 +223,3 @@ def _is_gray(dataset: ImageDataset) -> bool:
         if (image != image[..., :1]).any():
             return False
     return True
-
-
-def _describe(step: Any) -> str:
-    return f'{type(step).__name__} {vars(step) if hasattr(step, "__dict__") else ""}'

@@ -151,24 +151,6 @@ class Features:
             raise InputError(f'Features of one set are of as many images, not of {sorted(counts)}.')
         self._count = counts.pop()
 
-    @classmethod
-    def concatenate(cls, parts: Sequence['Features']) -> 'Features':
-        """Join sets one after the other.
-
-        Raises:
-            InputError: There are none, or they come from different extractors.
-        """
-        if not parts:
-            raise InputError('There are no images to judge.')
-        first = parts[0]
-        for part in parts:
-            if part.identity != first.identity or part.keys() != first.keys():
-                raise InputError(
-                    f'Features of {part.identity} cannot join features of {first.identity}.'
-                )
-        arrays = {name: np.concatenate([part[name] for part in parts]) for name in first}
-        return cls(arrays, first.identity)
-
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
 

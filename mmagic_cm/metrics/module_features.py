@@ -77,7 +77,9 @@ class ModuleFeatures(NetworkFeatures):
         else:
             network = resolve(MODELS, self.module)
             if self.checkpoint is not None:
-                _load_weights(network, self.checkpoint)
+                weights = read_checkpoint(self.checkpoint)
+                with doing(f'loading {self.checkpoint} into the feature extractor'):
+                    network.load_state_dict(weights.get('state_dict', weights))
             name, digest = type(network).__name__, weights_digest(network)
         size = f'resized to {self.size} by {self.resize}' if self.size else 'not resized'
         return network, (
@@ -123,9 +125,3 @@ def _load_torchscript(path: Path) -> tuple[nn.Module, str, str]:
     with doing(f'reading the TorchScript file {path}'):
         network = torch.jit.load(path, map_location='cpu')
     return network, f'TorchScript {network.original_name}', file_digest(path)[:16]
-
-
-def _load_weights(network: nn.Module, path: str | Path) -> None:
-    weights = read_checkpoint(path)
-    with doing(f'loading {path} into the feature extractor'):
-        network.load_state_dict(weights.get('state_dict', weights))

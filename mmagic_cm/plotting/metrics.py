@@ -59,14 +59,16 @@ def plot_against_evaluations(results: Sequence[Result], metrics: Sequence[str] =
     figure = Figure(figsize=(7 * len(metrics), 5), layout='constrained')
     row = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(row, metrics, strict=True):
+        best = max if higher_is_better(metric) else min
         lines: dict[str, list[tuple[int, float]]] = {}
         for result, name in zip(results, names, strict=True):
             value = result.figures[find_figure(metric, result.figures, str(result.path))]
             lines.setdefault(name, []).append((result.num_evaluations, value))
         for number, (name, points) in enumerate(lines.items()):
             axes.plot(*zip(*points, strict=True), 'o', color=f'C{number}', markersize=4)
-            line = _best_of_equals(points, metric)
-            axes.plot(*zip(*line, strict=True), '-', color=f'C{number}', label=name)
+            counts = sorted({x for x, _ in points})
+            line = [best(y for at, y in points if at == x) for x in counts]
+            axes.plot(counts, line, '-', color=f'C{number}', label=name)
         values = [result for points in lines.values() for _, result in points]
         if higher_is_better(metric) is False and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale('log')
@@ -76,11 +78,6 @@ def plot_against_evaluations(results: Sequence[Result], metrics: Sequence[str] =
         axes.grid(alpha=0.3)
         axes.legend(fontsize='small')
     return figure
-
-
-def _best_of_equals(points: list[tuple[int, float]], metric: str) -> list[tuple[int, float]]:
-    best = max if higher_is_better(metric) else min
-    return [(x, best(y for at, y in points if at == x)) for x in sorted({x for x, _ in points})]
 
 
 def _count_evaluations(axes: Axes, counts: set[int]) -> None:

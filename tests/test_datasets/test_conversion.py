@@ -57,14 +57,11 @@ def test_an_lmdb_keeps_its_keys_and_pixels(database, tmp_path, out, dataset):
         assert keys[0] == keys[1]
 
 
-def test_small_pictures_are_enlarged(folder, tmp_path):
-    convert(Source(str(folder('a.png'))), tmp_path / 'out', 30)
-    with Image.open(tmp_path / 'out/a.png') as image:
-        assert image.size == (30, 30)
-
-
-def test_jpegs_are_nearly_the_same(folder, tmp_path):
+def test_sizes_and_jpegs(folder, tmp_path):
     root = folder(*PATHS)
+    convert(Source(str(root)), tmp_path / 'large', 30)  # than they are
+    with Image.open(tmp_path / 'large/cat/2.png') as image:
+        assert image.size == (30, 30)
     convert(Source(str(root)), tmp_path / 'out', SIZE, 'jpg')
     image, expected = images(ImageFolder(tmp_path / 'out'))[1], cropped(ImageFolder(root))[1]
     assert np.abs(image[0].astype(int) - expected[0]).mean() < 40

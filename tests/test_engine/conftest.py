@@ -174,6 +174,33 @@ def send_signal() -> type[SendSignal]:
 
 
 @pytest.fixture(scope='session')
+def validation() -> Callable[..., dict]:
+    """Options of a run that judges so many samples by a metric, while it trains or by a test."""
+
+    def options(evaluator: dict, num_samples: int, batch_size: int = 4, when: str = 'val') -> dict:
+        loader = dict(
+            batch_size=batch_size,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+            dataset=dict(
+                type='DigitsDataset',
+                split='test',
+                indices=num_samples,
+                pipeline=[dict(type='PackImage')],
+            ),
+        )
+        return {
+            'model__sampler': dict(type='OnestepSampler', _delete_=True),
+            f'{when}_cfg': dict(type=f'{when.capitalize()}Loop'),
+            f'{when}_dataloader': loader,
+            f'{when}_evaluator': evaluator,
+        }
+
+    return options
+
+
+@pytest.fixture(scope='session')
 def interrupt() -> type[Interrupt]:
     return Interrupt
 

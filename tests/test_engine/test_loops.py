@@ -95,7 +95,7 @@ def test_another_sampler_is_refused(trainer):
     ],
 )
 def test_validation_at_its_interval_and_at_the_end(
-    trainer, begin, interval, accumulated, expected, read_log
+    trainer, validation, begin, interval, accumulated, expected, read_log
 ):
     runner = trainer(
         'edm',
@@ -103,17 +103,7 @@ def test_validation_at_its_interval_and_at_the_end(
         optim_wrapper__accumulative_counts=accumulated,
         train_cfg__val_begin=begin,
         train_cfg__val_interval=interval,
-        model__sampler=dict(type='OnestepSampler', _delete_=True),
-        val_cfg=dict(type='ValLoop'),
-        val_evaluator=dict(type='CountImages'),
-        val_dataloader=dict(
-            batch_size=3,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate'),
-            dataset=dict(
-                type='DigitsDataset', split='test', indices=5, pipeline=[dict(type='PackImage')]
-            ),
-        ),
+        **validation(dict(type='CountImages'), 5, batch_size=3),
     )
     runner.train()
     validated = [line for line in read_log(runner) if 'test/images' in line]

@@ -1,6 +1,7 @@
 """Half precision: the same steps to rounding, none at an overflow, and nothing that waits."""
 
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -34,11 +35,6 @@ def step(wrapper: OptimWrapper, module: nn.Module, factor: float = 1.0) -> None:
 @pytest.fixture
 def module() -> nn.Linear:
     return nn.Linear(3, 2)
-
-
-@pytest.fixture
-def fused():
-    return lambda parameters, lr: torch.optim.Adam(parameters, lr, fused=True)
 
 
 class Overflow(Hook):
@@ -94,11 +90,11 @@ def test_the_scale_of_the_loss_cancels_before_clipping(module, loss_scale, clip)
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize('use_fused', [False, True])
+@pytest.mark.parametrize('fused', [False, True])
 @pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
 @pytest.mark.parametrize(('loss_scale', 'after'), [('dynamic', 2.0**15), (8.0, 8.0)])
-def test_an_overflow_is_no_step(module, fused, use_fused, clip, loss_scale, after):
-    optimizer = fused if use_fused else torch.optim.SGD
+def test_an_overflow_is_no_step(module, fused, clip, loss_scale, after):
+    optimizer = partial(torch.optim.Adam, fused=True) if fused else torch.optim.SGD
     wrapper = wrap(
         module, optimizer=optimizer, dtype='float16', loss_scale=loss_scale, clip_grad=clip
     )

@@ -70,17 +70,6 @@ def test_a_set_is_like_a_dictionary():
     assert len(found) == 3
 
 
-def test_sets_join_in_order():
-    images = pictures()
-    parts = [extract([part], PixelFeatures()) for part in images.split([4, 6])]
-    found = Features.concatenate(parts)
-    np.testing.assert_array_equal(found['features'], extract([images], PixelFeatures())['features'])
-    with pytest.raises(InputError, match=r'other .* Pixel'):
-        Features.concatenate([parts[0], Features(dict(parts[1]), 'other')])
-    with pytest.raises(InputError, match='no images'):
-        Features.concatenate([])
-
-
 def test_no_autocast_reaches_an_extractor():
     """bfloat16 has two or three digits."""
     images = pictures()

@@ -14,19 +14,11 @@ from PIL import Image
 
 from mmagic_cm.errors import InputError
 from mmagic_cm.sampling import sets as sample_files
-from mmagic_cm.sampling.loop import choose_labels, sample_images
 from mmagic_cm.sampling.sets import write_samples
 
 COUNT = 50
 KILL = signal.SIGKILL
 KILLED = -KILL
-
-
-@pytest.fixture
-def expected(model):
-    """The images in one batch, and their labels."""
-    labels = choose_labels(model, range(COUNT), seed=2)
-    return sample_images(model, range(COUNT), labels, seed=2), labels.numpy()
 
 
 def assert_holds(out: Path, expected: tuple[np.ndarray, np.ndarray]) -> None:

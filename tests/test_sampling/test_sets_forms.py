@@ -16,13 +16,6 @@ from mmagic_cm.sampling.sets import write_samples
 COUNT = 50
 
 
-@pytest.fixture
-def expected(model):
-    """The images in one batch, and their labels."""
-    labels = choose_labels(model, range(COUNT), seed=2)
-    return sample_images(model, range(COUNT), labels, seed=2), labels.numpy()
-
-
 def interrupt(model, out: Path, batch: int) -> None:
     """Begin a set of ``COUNT`` images in batches of 4, and stop while a batch is drawn."""
     sample, calls = model.sample, []

@@ -169,7 +169,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(('interval', 'scores', 'best'), [(1, (3, 1, 2, 4), 2), (2, (2, 1), 4)])
 def test_the_best_checkpoint_is_kept_and_holds_the_online_network(
-    trainer, after_each, interval, scores, best
+    trainer, after_each, validation, interval, scores, best
 ):
     online = after_each(
         lambda runner, *_: runner.model.denoiser.network.out[2].weight.detach().clone()
@@ -179,16 +179,7 @@ def test_the_best_checkpoint_is_kept_and_holds_the_online_network(
         online,
         max_iters=4,
         train_cfg__val_interval=interval,
-        val_cfg=dict(type='ValLoop'),
-        val_evaluator=dict(type='Score', scores=scores),
-        val_dataloader=dict(
-            batch_size=1,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate'),
-            dataset=dict(
-                type='DigitsDataset', split='test', indices=1, pipeline=[dict(type='PackImage')]
-            ),
-        ),
+        **validation(dict(type='Score', scores=scores), 1),
         default_hooks__checkpoint__interval=2,
         default_hooks__checkpoint__max_keep_ckpts=1,
         default_hooks__checkpoint__save_best='test/score',

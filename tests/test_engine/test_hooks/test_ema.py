@@ -77,27 +77,13 @@ def spy(monkeypatch):
     return WeightSpy
 
 
-LOADER = dict(
-    batch_size=16,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(type='DigitsDataset', split='test', indices=20, pipeline=[dict(type='PackImage')]),
-)
-VALIDATION = dict(
-    model__sampler=dict(_delete_=True, type='OnestepSampler'),
-    val_dataloader=LOADER,
-    val_evaluator=dict(type='WeightSpy'),
-    val_cfg=dict(type='ValLoop'),
-)
-TEST = {name.replace('val_', 'test_'): value for name, value in VALIDATION.items()}
-TEST['test_cfg'] = dict(type='TestLoop')
-
-
 @pytest.mark.parametrize('evaluate', ['auto', 0.9, 0.5, None])
-def test_which_weights_are_validated(evaluate, trainer, after_each, equal, snapshot, spy):
+def test_which_weights_are_validated(
+    evaluate, trainer, after_each, equal, snapshot, spy, validation
+):
     online = after_each(lambda runner, *_: snapshot(runner.model.denoiser))
-    runner = trainer('ict', online, max_iters=4, train_cfg__val_interval=2, **VALIDATION)
+    options = validation(dict(type='WeightSpy'), 20) | dict(train_cfg__val_interval=2)
+    runner = trainer('ict', online, max_iters=4, **options)
     spy.model = runner.model
     hook = ema_hook(runner)
     hook.evaluate = evaluate
@@ -129,9 +115,9 @@ def trained(trainer) -> Path:
     ],
 )
 def test_without_training_the_averages_of_the_checkpoint_are_judged(
-    judge, rates, evaluate, judged, trained, trainer, equal, snapshot, spy
+    judge, rates, evaluate, judged, trained, trainer, equal, snapshot, spy, validation
 ):
-    options = TEST if judge == 'test' else VALIDATION
+    options = validation(dict(type='WeightSpy'), 20, when=judge)
     hook = dict(type='EMAHook', rates=rates, evaluate=evaluate)
     runner = trainer('ict', load_from=str(trained), custom_hooks__1=hook, **options)
     spy.model = runner.model
@@ -146,11 +132,12 @@ def test_without_training_the_averages_of_the_checkpoint_are_judged(
 
 
 def test_a_checkpoint_of_plain_weights_is_judged_as_it_is(
-    trained, trainer, equal, snapshot, spy, tmp_path
+    trained, trainer, equal, snapshot, spy, validation, tmp_path
 ):
     weights = read_checkpoint(trained)['state_dict']
     torch.save(weights, tmp_path / 'plain.pth')
-    runner = trainer('ict', load_from=str(tmp_path / 'plain.pth'), **TEST)
+    options = validation(dict(type='WeightSpy'), 20, when='test')
+    runner = trainer('ict', load_from=str(tmp_path / 'plain.pth'), **options)
     spy.model = runner.model
     runner.test()
     assert equal(spy.seen, [snapshot(runner.model.denoiser)])

@@ -21,29 +21,16 @@ def test_bar_counts_from_where_the_run_stands_and_shows_the_loss(trainer, capsys
         assert f'loss={loss:.3g}' in bar[-1]
 
 
-def test_a_bar_counts_the_images_of_a_validation(trainer, capsys):
-    numbers = dict(type='SampleNumbers', num_samples=7, num_classes=10)
-    runner = trainer(
-        'edm',
-        max_iters=2,
-        custom_hooks=[dict(type='ProgressBarHook')],
-        val_dataloader=dict(
-            batch_size=4,
-            num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate'),
-            dataset=numbers,
-        ),
-        val_evaluator=dict(
-            type='GenerativeMetrics',
-            names=('fid',),
-            extractor='PixelFeatures',
-            reference=dict(dataset=dict(type='DigitsDataset')),
-        ),
-        val_cfg=dict(type='ValLoop'),
-        train_cfg__val_interval=2,
+def test_a_bar_counts_the_images_of_a_validation(trainer, validation, capsys):
+    evaluator = dict(
+        type='GenerativeMetrics',
+        names=('fid',),
+        extractor='PixelFeatures',
+        reference=dict(dataset=dict(type='DigitsDataset')),
     )
-    runner.train()
+    bar = [dict(type='ProgressBarHook')]
+    options = validation(evaluator, 7) | dict(train_cfg__val_interval=2)
+    trainer('edm', max_iters=2, custom_hooks=bar, **options).train()
     lines = capsys.readouterr().err.replace('\r', '\n').split('\n')
     bar = [line for line in lines if line.startswith('sampling: ')]
     assert ' 0/7 ' in bar[0]

@@ -1,23 +1,16 @@
 """What a run says before it begins."""
 
-import pytest
-
 from mmagic_cm.engine import RunSummaryHook
 
 
-@pytest.fixture
-def logged():
-    """What a Runner's log says."""
-
-    def follow(runner) -> list[str]:
-        lines = []
-        runner.logger.info = lines.append
-        return lines
-
-    return follow
+def logged(runner) -> list[str]:
+    """What its log will say."""
+    lines = []
+    runner.logger.info = lines.append
+    return lines
 
 
-def test_says_what_there_is_to_know(trainer, logged):
+def test_says_what_there_is_to_know(trainer):
     runner = trainer('ict', max_iters=8)
     lines = logged(runner)
     runner.train()
@@ -28,7 +21,7 @@ def test_says_what_there_is_to_know(trainer, logged):
     assert run == 'Run: 8 iterations of 8 images, 64 images in all, 0.0 times the data set.'
 
 
-def test_says_where_a_resumed_run_goes_on(trainer, logged):
+def test_says_where_a_resumed_run_goes_on(trainer):
     first = trainer('ict', work_dir='first', max_iters=2)
     first.train()
     checkpoint = f'{first.work_dir}/iter_2.pth'
