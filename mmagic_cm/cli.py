@@ -16,17 +16,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.add_argument('--debug', action=_Noted, help='show the traceback of what goes wrong')
+        self.add_argument(
+            '--debug', action='store_true', help='show the traceback of what goes wrong'
+        )
 
-
-class _Noted(argparse.Action):
-    """The action of an option that leaves nothing for the command to see."""
-
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, nargs=0, **settings, default=argparse.SUPPRESS)
-
-    def __call__(self, *args: Any) -> None:
-        """Nothing."""
+    def parse_args(self, *args: Any, **settings: Any) -> argparse.Namespace:
+        """As upstream; the command does not see ``--debug``."""
+        parsed = super().parse_args(*args, **settings)
+        del parsed.debug
+        return parsed
 
 
 def check_launcher(launcher: str) -> None:
