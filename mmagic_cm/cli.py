@@ -152,12 +152,19 @@ def add_conversion_arguments(parser: argparse.ArgumentParser, size: int) -> None
 
 def parse_integers(text: str) -> tuple[int, ...]:
     """The type of options such as ``--ts 0,22,39``."""
+    return _parse_list(text, int, 'whole numbers such as 0,22,39')
+
+
+def parse_levels(text: str) -> tuple[float, ...]:
+    """The type of options such as ``--sigmas 5.38,2.24``."""
+    return _parse_list(text, float, 'numbers such as 5.38,2.24')
+
+
+def _parse_list(text: str, kind: type, what: str) -> tuple:
     try:
-        return tuple(int(part) for part in text.split(','))
+        return tuple(kind(part) for part in text.split(','))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is no list of whole numbers such as 0,22,39'
-        ) from error
+        raise argparse.ArgumentTypeError(f'{text!r} is no list of {what}') from error
 
 
 def parse_count(text: str) -> int:
