@@ -16,17 +16,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.add_argument('--debug', action=_Noted, help='show the traceback of what goes wrong')
+        self.add_argument(
+            '--debug', action='store_true', help='show the traceback of what goes wrong'
+        )
 
-
-class _Noted(argparse.Action):
-    """The action of an option that leaves nothing for the command to see."""
-
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, nargs=0, **settings, default=argparse.SUPPRESS)
-
-    def __call__(self, *args: Any) -> None:
-        """Nothing."""
+    def parse_args(self, *args: Any, **settings: Any) -> argparse.Namespace:
+        """As upstream; the command does not see ``--debug``."""
+        parsed = super().parse_args(*args, **settings)
+        del parsed.debug
+        return parsed
 
 
 def check_launcher(launcher: str) -> None:
@@ -154,12 +152,19 @@ def add_conversion_arguments(parser: argparse.ArgumentParser, size: int) -> None
 
 def parse_integers(text: str) -> tuple[int, ...]:
     """The type of options such as ``--ts 0,22,39``."""
+    return _parse_list(text, int, 'whole numbers such as 0,22,39')
+
+
+def parse_levels(text: str) -> tuple[float, ...]:
+    """The type of options such as ``--sigmas 5.38,2.24``."""
+    return _parse_list(text, float, 'numbers such as 5.38,2.24')
+
+
+def _parse_list(text: str, kind: type, what: str) -> tuple:
     try:
-        return tuple(int(part) for part in text.split(','))
+        return tuple(kind(part) for part in text.split(','))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is no list of whole numbers such as 0,22,39'
-        ) from error
+        raise argparse.ArgumentTypeError(f'{text!r} is no list of {what}') from error
 
 
 def parse_count(text: str) -> int:

@@ -15,6 +15,7 @@ from mmagic_cm.cli import (
     parse_count,
     parse_ema,
     parse_integers,
+    parse_levels,
     parse_share,
 )
 from mmagic_cm.errors import InputError
@@ -38,6 +39,7 @@ def test_integers(text, expected):
         (parse_ema, 'longest'),
         (parse_integers, '0,,1'),
         (parse_integers, '1.5'),
+        (parse_levels, '5;1'),
         (parse_count, '0'),
         (parse_share, '2'),
     ],

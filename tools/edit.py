@@ -4,18 +4,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from mmagic_cm.cli import Parser, add_model_arguments, add_sampling_arguments
+from mmagic_cm.cli import Parser, add_model_arguments, add_sampling_arguments, parse_levels
 from mmagic_cm.errors import InputError, closest, run_cli
-
-
-def parse_levels(text: str) -> tuple[float, ...]:
-    """The type of ``--sigmas``."""
-    try:
-        return tuple(float(part) for part in text.split(','))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is no list of numbers such as 5.38,2.24'
-        ) from error
 
 
 def parse_args() -> argparse.Namespace:

@@ -21,6 +21,7 @@ from ..models.consistency_model import ConsistencyModel
 from ..plotting.runs import is_run
 
 OWN = "the checkpoint's own"  # config, or sampler
+CAPACITY = 2  # models kept in memory
 _NUM_IMAGENET = 1000
 
 
@@ -34,7 +35,6 @@ class Shelf:
         work_dirs: Folders in which runs lie, at any depth.
         device: As of :func:`~mmagic_cm.apis.init_model`.
         allow_any_checkpoint: Open checkpoints by their path, too.
-        capacity: Models kept in memory.
     """
 
     def __init__(
@@ -42,12 +42,10 @@ class Shelf:
         work_dirs: Sequence[str | Path] = ('work_dirs',),
         device: str | torch.device | None = None,
         allow_any_checkpoint: bool = False,
-        capacity: int = 2,
     ) -> None:
         self.work_dirs = [Path(folder) for folder in work_dirs]
         self.device = choose_device(device)
         self.allow_any_checkpoint = allow_any_checkpoint
-        self._capacity = capacity
         self._loaded: OrderedDict[tuple, ConsistencyModel] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -161,7 +159,7 @@ class Shelf:
         key = (str(path), _changed(path), config, precision)
         with self._lock:
             if key not in self._loaded:
-                while len(self._loaded) >= self._capacity:
+                while len(self._loaded) >= CAPACITY:
                     self._loaded.popitem(last=False)
                 cfg = self.config(checkpoint, config)
                 model = init_model(cfg, path, self.device, precision)

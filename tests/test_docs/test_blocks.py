@@ -15,8 +15,8 @@ import runpy
 import shlex
 import sys
 import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -45,21 +45,11 @@ _INDENTED = re.compile(r'(?<=\n\n)(?: {4}\S[^\n]*\n)+')
 _INLINE = re.compile(r'`((?:python (?:tools|demo)/|make )[^`]+)`')
 
 
-@dataclass(frozen=True)
-class Block:
-    """A block of a page.
-
-    Attributes:
-        page: Its file.
-        kind: 'python', 'bash', or '' for an indented one.
-        text: What is in it.
-        line: Where it begins.
-        needs: What its mark says that it needs.
-        file: The name under which its mark says to save it.
-    """
+class Block(NamedTuple):
+    """A block of a page, with what its mark says."""
 
     page: Path
-    kind: str
+    kind: str  # 'python', 'bash', or '' for an indented one
     text: str
     line: int
     needs: str = ''
@@ -71,17 +61,11 @@ class Block:
         return f'{self.page.relative_to(ROOT)}:{self.line}'
 
 
-@dataclass(frozen=True)
-class Command:
-    """A shell command of a page.
-
-    Attributes:
-        block: Where it stands.
-        words: As the shell splits it, without comments.
-    """
+class Command(NamedTuple):
+    """A shell command of a page: where it stands, and its words without comments."""
 
     block: Block
-    words: list[str] = field(hash=False)
+    words: list[str]
 
     @property
     def name(self) -> str:
@@ -94,18 +78,14 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text()
     found = []
     for match in _FENCE.finditer(text):
-        mark = dict(re.findall(r'(\w+): (\S+)', match['mark'] or ''))
+        mark = dict(re.findall(r'(needs|file): (\S+)', match['mark'] or ''))
         line = text.count('\n', 0, match.start('text')) + 1
-        found.append(Block(page, match['kind'], match['text'], line, **_known(mark)))
+        found.append(Block(page, match['kind'], match['text'], line, **mark))
     outside = _FENCE.sub(lambda match: re.sub(r'[^\n]', '', match[0]), text)
     for match in _INDENTED.finditer(outside):
         code = re.sub('^ {4}', '', match[0], flags=re.M)
         found.append(Block(page, '', code, outside.count('\n', 0, match.start()) + 1))
     return sorted(found, key=lambda block: block.line)
-
-
-def _known(mark: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in mark.items() if key in ('needs', 'file')}
 
 
 def commands(page: Path) -> list[Command]:
@@ -299,14 +279,10 @@ def test_python_blocks_run(page, world, monkeypatch):
 def test_config_block_is_a_config(block, world, monkeypatch):
     monkeypatch.chdir(world)
     monkeypatch.syspath_prepend(str(world))
-    path = world / block.file if block.file else CONFIGS / '_block.py'
-    if block.file:
-        cfg = Config.fromfile(path)
-    else:
-        text = block.text.replace("'../", f"'{ROOT / 'configs'}/")
-        (world / 'block.py').write_text(text)
-        cfg = Config.fromfile(world / 'block.py')
-    assert MODELS.build(cfg.model).objective is not None
+    path = world / (block.file or 'block.py')
+    if not block.file:
+        path.write_text(block.text.replace("'../", f"'{ROOT / 'configs'}/"))
+    assert MODELS.build(Config.fromfile(path).model).objective is not None
 
 
 def test_chinese_readme_follows_the_english_one():

@@ -58,21 +58,9 @@ def test_index_names_every_page():
 @pytest.mark.slow
 def test_documents_build_without_a_warning(tmp_path):
     pytest.importorskip('sphinx')
-    command = [
-        sys.executable,
-        '-m',
-        'sphinx',
-        '-b',
-        'html',
-        '-W',
-        '--keep-going',
-        '-q',
-        '-d',
-        tmp_path / 'trees',
-    ]
-    done = subprocess.run(
-        [*command, ROOT / 'docs', tmp_path / 'html'], capture_output=True, text=True
-    )
+    options = f'-b html -W --keep-going -q -d {tmp_path}/trees {ROOT}/docs {tmp_path}/html'
+    command = [sys.executable, '-m', 'sphinx', *options.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     html = {path.stem: path.read_text() for path in (tmp_path / 'html').rglob('*.html')}
     # Pages that are files of the repository, and the directive.

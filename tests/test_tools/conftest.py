@@ -23,6 +23,23 @@ def untrained() -> Callable[..., ConsistencyModel]:
     return build
 
 
+@pytest.fixture(scope='session')
+def tiny_options() -> Callable[[dict], list[str]]:
+    """What makes a training tiny and silent, on the command line; settings are added to it."""
+    tiny = {
+        'model.denoiser.network.model_channels': 8,
+        'train_dataloader.batch_size': 8,
+        'train_dataloader.dataset.serialize_data': False,
+        'default_hooks.logger.interval': 5,
+        'custom_hooks.2.num_columns': 1,
+        'log_level': 'ERROR',
+    }
+    return lambda settings: [
+        '--cfg-options',
+        *(f'{key}={value}' for key, value in (tiny | settings).items()),
+    ]
+
+
 @pytest.fixture
 def refusal(run_script) -> Callable[..., str]:
     """Run a command that refuses what it is told: its one line, but for warnings."""

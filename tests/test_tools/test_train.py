@@ -20,22 +20,10 @@ CT = CONFIGS / 'ct_1xb96-digits-8x8.py'
 EDM = CONFIGS / 'edm_1xb96-digits-8x8.py'
 DIGITS = sorted(CONFIGS.glob('*digits*.py'))
 FAST = CT, CONFIGS / 'pd_1xb96-digits-8x8.py'
-TINY = {
-    'model.denoiser.network.model_channels': 8,
-    'train_dataloader.batch_size': 8,
-    'train_dataloader.dataset.serialize_data': False,
-    'default_hooks.logger.interval': 5,
-    'custom_hooks.2.num_columns': 1,
-    'log_level': 'ERROR',
-}
-
-
-def options(settings: dict) -> list[str]:
-    return ['--cfg-options', *(f'{key}={value}' for key, value in settings.items())]
 
 
 @pytest.fixture
-def command(run_script, monkeypatch, tmp_path):
+def command(run_script, tiny_options, monkeypatch, tmp_path):
     """Run the command for a tiny training in this process: exit status, what it says."""
     monkeypatch.setenv('LOCAL_RANK', '0')
     # Formatting a config takes yapf 0.2 s, each time that one is saved.
@@ -43,10 +31,10 @@ def command(run_script, monkeypatch, tmp_path):
 
     def run(config, *args: str, work_dir='run', max_iters=2, **settings) -> tuple[int, str]:
         settings = {key.replace('__', '.'): value for key, value in settings.items()}
-        settings = TINY | {'train_cfg.max_iters': max_iters} | settings
+        settings = {'train_cfg.max_iters': max_iters} | settings
         # MMEngine's logs and message hubs are global, by this name.
         settings['experiment_name'] = uuid.uuid4().hex
-        args = [*args, '--work-dir', tmp_path / work_dir, *options(settings)]
+        args = [*args, '--work-dir', tmp_path / work_dir, *tiny_options(settings)]
         status, _, said = run_script('tools/train.py', config, *args)
         return status, said
 
@@ -274,9 +262,9 @@ def test_configs_that_do_not_do(refusal, tmp_path, text, args, named):
     assert named in refusal('tools/train.py', tmp_path / 'mine.py', *args)
 
 
-def test_the_command_resumes_exactly_in_a_new_process(train, tmp_path, equal):
+def test_the_command_resumes_exactly_in_a_new_process(train, tiny_options, tmp_path, equal):
     whole = train(CT, work_dir='whole', max_iters=10, default_hooks__checkpoint__interval=5)
-    settings = TINY | {
+    settings = {
         'train_cfg.max_iters': 10,
         'default_hooks.checkpoint.interval': 5,
         'log_level': 'INFO',
@@ -284,7 +272,7 @@ def test_the_command_resumes_exactly_in_a_new_process(train, tmp_path, equal):
     resumed = tmp_path / 'resumed'
     command = [sys.executable, 'tools/train.py', str(CT.relative_to(ROOT))]
     command += ['--resume', str(whole / 'iter_5.pth'), '--work-dir', str(resumed)]
-    command += options(settings)
+    command += tiny_options(settings)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert equal(last_weights(resumed), last_weights(whole))

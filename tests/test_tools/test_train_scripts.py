@@ -13,17 +13,6 @@ from mmagic_cm.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 CT = ROOT / 'configs/consistency_models/ct_1xb96-digits-8x8.py'
-TINY = {
-    'model.denoiser.network.model_channels': 8,
-    'train_dataloader.batch_size': 8,
-    'default_hooks.logger.interval': 5,
-    'custom_hooks.2.num_columns': 1,
-    'log_level': 'ERROR',
-}
-
-
-def options(settings: dict) -> list[str]:
-    return ['--cfg-options', *(f'{key}={value}' for key, value in settings.items())]
 
 
 def logged(work_dir: Path) -> list[dict]:
@@ -61,7 +50,7 @@ class SaveEachRank(Hook):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_model_and_resume_exactly(tmp_path, equal):
+def test_two_processes_train_one_model_and_resume_exactly(tiny_options, tmp_path, equal):
     (tmp_path / 'watching.py').write_text(WATCH)
     (tmp_path / 'config.py').write_text(
         f"_base_ = '{CT}'\n"
@@ -71,11 +60,11 @@ def test_two_processes_train_one_model_and_resume_exactly(tmp_path, equal):
     )
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
     torchrun += ['--nproc_per_node', '2', 'tools/train.py', str(tmp_path / 'config.py')]
-    settings = TINY | {'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 2}
+    settings = {'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 2}
     ends = []
     for name, args in [('whole', []), ('resumed', ['--resume', f'{tmp_path}/whole/iter_2.pth'])]:
         command = [*torchrun, *args, '--launcher', 'pytorch', '--work-dir', str(tmp_path / name)]
-        done = run_command(*command, *options(settings), PYTHONPATH=str(tmp_path))
+        done = run_command(*command, *tiny_options(settings), PYTHONPATH=str(tmp_path))
         assert done.returncode == 0, done.stderr
         ranks = [torch.load(tmp_path / name / f'rank_{rank}.pth') for rank in range(2)]
         assert equal(ranks[0]['weights'], ranks[1]['weights'])
@@ -89,10 +78,10 @@ def test_two_processes_train_one_model_and_resume_exactly(tmp_path, equal):
 
 
 @pytest.mark.slow
-def test_dist_train_runs_processes_of_the_cpu(tmp_path):
-    settings = TINY | {'train_cfg.max_iters': 10, 'log_level': 'INFO'}
+def test_dist_train_runs_processes_of_the_cpu(tiny_options, tmp_path):
+    settings = {'train_cfg.max_iters': 10, 'log_level': 'INFO'}
     command = ['bash', 'tools/dist_train.sh', str(CT.relative_to(ROOT)), '2']
-    command += ['--work-dir', str(tmp_path / 'run'), '--auto-scale-lr', *options(settings)]
+    command += ['--work-dir', str(tmp_path / 'run'), '--auto-scale-lr', *tiny_options(settings)]
     done = run_command(*command, PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='')
     assert done.returncode == 0, done.stderr
     lines = logged(tmp_path / 'run')
