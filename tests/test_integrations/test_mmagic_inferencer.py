@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from mmengine import DefaultScope
+from mmengine import Config, DefaultScope
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
@@ -21,44 +21,28 @@ from mmagic_cm.integrations.consistency_inferencer import MODEL_NAME, Consistenc
 from mmagic_cm.integrations.mmagic_inferencer import TASK, _enter, register_into_mmagic
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = """
-custom_imports = dict(imports=['mmagic_cm'], allow_failed_imports=False)
-default_scope = 'mmagic_cm'
-model = dict(
-    type='ConsistencyModel', _scope_='mmagic_cm',
-    denoiser=dict(
-        type='KarrasDenoiser', parameterization='consistency',
-        network=dict(
-            type='ADMUNet', image_size=8, in_channels={channels}, out_channels={channels},
-            model_channels=32, num_res_blocks=1, channel_mult=(1,), attention_resolutions=(),
-            num_classes={num_classes})),
-    sampler=dict({sampler}),
-    data_preprocessor=dict(type='DataPreprocessor'))
-"""
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, build_model, tiny_config):
     """Configs and checkpoints of networks with random weights, which depend on their labels."""
     folder = tmp_path_factory.mktemp('mmagic')
-    onestep = "type='OnestepSampler'"
-    multistep = "type='MultistepSampler', ts=(0, 5, 10), num_scales=11"
-    for name, channels, num_classes, sampler in [
-        ('digits', 1, 10, onestep),
-        ('multistep', 1, 10, multistep),
-        ('plain', 1, None, onestep),
-        ('colour', 3, None, onestep),
+    scope = dict(imports=['mmagic_cm'], allow_failed_imports=False)
+    multistep = dict(type='MultistepSampler', ts=(0, 5, 10), num_scales=11)
+    for name, network, sampler in [
+        ('digits', {}, dict(type='OnestepSampler')),
+        ('multistep', {}, multistep),
+        ('plain', dict(num_classes=None), dict(type='OnestepSampler')),
+        (
+            'colour',
+            dict(num_classes=None, in_channels=3, out_channels=3),
+            dict(type='OnestepSampler'),
+        ),
     ]:
-        config = folder / f'{name}.py'
-        config.write_text(
-            CONFIG.format(channels=channels, num_classes=num_classes, sampler=sampler)
-        )
-        model = init_model(str(config), device='cpu')
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for parameter in model.denoiser.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-        torch.save(dict(state_dict=model.state_dict()), folder / f'{name}.pth')
+        model = tiny_config(network, sampler=sampler)
+        cfg = Config(dict(custom_imports=scope, default_scope='mmagic_cm', model=model))
+        cfg.dump(folder / f'{name}.py')
+        torch.save(build_model(network).state_dict(), folder / f'{name}.pth')
     return folder
 
 
