@@ -28,16 +28,13 @@ def folder(tmp_path_factory, build_model, tiny_config):
     """Configs and checkpoints of networks with random weights, which depend on their labels."""
     folder = tmp_path_factory.mktemp('mmagic')
     scope = dict(imports=['mmagic_cm'], allow_failed_imports=False)
+    onestep = dict(type='OnestepSampler')
     multistep = dict(type='MultistepSampler', ts=(0, 5, 10), num_scales=11)
     for name, network, sampler in [
-        ('digits', {}, dict(type='OnestepSampler')),
+        ('digits', {}, onestep),
         ('multistep', {}, multistep),
-        ('plain', dict(num_classes=None), dict(type='OnestepSampler')),
-        (
-            'colour',
-            dict(num_classes=None, in_channels=3, out_channels=3),
-            dict(type='OnestepSampler'),
-        ),
+        ('plain', dict(num_classes=None), onestep),
+        ('colour', dict(num_classes=None, in_channels=3, out_channels=3), onestep),
     ]:
         model = tiny_config(network, sampler=sampler)
         cfg = Config(dict(custom_imports=scope, default_scope='mmagic_cm', model=model))
