@@ -144,13 +144,6 @@ def test_our_configs_by_name(name, tmp_path, monkeypatch):
         load_config('elsewhere/ect_1xb96-digits-8x8.py')
 
 
-def test_a_checkpoint_of_another_architecture_is_named(config, build_model, tmp_path):
-    path = tmp_path / 'other.pth'
-    torch.save(build_model(dict(model_channels=64)).state_dict(), path)
-    with pytest.raises(InputError, match=r'other\.pth'):
-        init_model(config, path, device='cpu')
-
-
 # --- generate; ``test_sampling/test_loop.py`` has labels, seeds and batches ---
 
 
