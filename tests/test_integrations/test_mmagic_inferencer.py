@@ -273,13 +273,8 @@ def test_models_of_mmagic_keep_their_inferencers(mmagic, biggan, editor):
 
 def test_our_api_works_after_mmagic(editor, folder):
     assert DefaultScope.get_current_instance().scope_name == 'mmagic'
-    images, labels = ours(
-        folder,
-        labels=[1, 2, 3],
-        num_samples=3,
-        seed=0,
-        sampler=dict(type='HeunSampler', num_steps=2),
-    )
+    heun = dict(type='HeunSampler', num_steps=2)
+    images, labels = ours(folder, 3, labels=[1, 2, 3], sampler=heun)
     assert images.shape == (3, 8, 8, 3)
     assert labels.tolist() == [1, 2, 3]
 
