@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmagic_cm.apis import generate, init_model
+from mmagic_cm.editing import edit_pictures
 from mmagic_cm.errors import InputError
 from mmagic_cm.integrations.consistency_inferencer import MODEL_NAME, ConsistencyInferencer
 from mmagic_cm.integrations.mmagic_inferencer import TASK, _enter, register_into_mmagic
@@ -202,6 +203,17 @@ def test_samplers(editor, folder):
     for name in ('heun', 'euler', 'dpm2', 'euler_ancestral', 'progressive'):
         assert drawn(sampler=dict(type=name, num_steps=2)).shape == (4, 8, 8, 3)
     assert not np.array_equal(drawn(), expected(multistep))
+
+
+def test_a_picture_is_edited(editor, folder, tmp_path):
+    picture = Image.new('RGB', (8, 8), (200, 200, 200))
+    picture.save(tmp_path / 'gray.png')
+    extra = dict(task='denoising', sigma=0.5, num_batches=2, seed=5)
+    found = infer(editor, img=str(tmp_path / 'gray.png'), label=3, extra_parameters=extra)
+    model = init_model(str(folder / 'digits.py'), str(folder / 'digits.pth'), 'cpu')
+    settings = dict(sigma=0.5, num_candidates=2, seed=5, labels=3)
+    (expected,) = edit_pictures(model, 'denoising', [picture], **settings)
+    assert np.array_equal(found, np.broadcast_to(expected.candidates, found.shape))
 
 
 def test_ts_counts_the_levels_of_the_config(build, folder):
