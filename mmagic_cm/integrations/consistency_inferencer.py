@@ -35,10 +35,11 @@ class ConsistencyInferencer:
         seed: Image i of a call depends on (seed, i, its label) alone.
     """
 
-    defaults: ClassVar = dict(num_batches=None, sampler=None, ts=None, num_scales=None, seed=None)
     # With a task, these are settings of :func:`~mmagic_cm.editing.edit_pictures`.
     of_tasks = ('factor', 'sigma', 'sigmas', 'num_steps', 'num_resamples')
-    defaults = defaults | dict(task=None) | dict.fromkeys(of_tasks)
+    defaults: ClassVar = dict.fromkeys(
+        ('num_batches', 'sampler', 'ts', 'num_scales', 'seed', 'task', *of_tasks)
+    )
     # MMagic's demo hands its whole command line to every inferencer ...
     handed_on = (
         *('model_name', 'model_setting', 'config_name', 'model_config', 'model_ckpt', 'device'),

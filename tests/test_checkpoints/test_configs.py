@@ -117,10 +117,10 @@ def test_a_network_larger_than_the_file_is_not_built(place, number, recorded, tm
 
 def test_a_file_that_holds_none(tmp_path):
     torch.save(dict(a=torch.ones(1)), tmp_path / 'x.pth')
-    with pytest.raises(InputError, match='holds no config: give a config file or a released name'):
+    with pytest.raises(InputError, match=r'x\.pth'):
         load_config(tmp_path / 'x.pth')
     torch.save(dict(meta=dict(cfg='a = 1')), tmp_path / 'y.pth')
-    with pytest.raises(InputError, match="has no 'model'"):
+    with pytest.raises(InputError, match="'model'"):
         load_config(tmp_path / 'y.pth')
 
 

@@ -44,7 +44,7 @@ def test_a_file_that_does_not_say_what_it_is(written, tmp_path):
     source = read_source(written('openai'))
     assert source.denoiser is None
     for write in (source.write_ours, source.write_diffusers):
-        with pytest.raises(InputError, match=r'does not say what model it is of: .* --config'):
+        with pytest.raises(InputError, match='--config'):
             write(tmp_path / 'x')
 
 
@@ -62,13 +62,13 @@ def test_the_config_of_another_model(written, recorded):
 def test_settings_of_a_unet2dmodel_are_looked_at(written, recorded):
     cfg = recorded('cond').source().config
     cfg.merge_from_dict({'model.denoiser.network.num_head_channels': 32})
-    with pytest.raises(InputError, match='attention_head_dim is 16 instead of 32'):
+    with pytest.raises(InputError, match='attention_head_dim'):
         read_source(written('diffusers'), config=cfg)
 
 
 def test_a_file_without_weights(tmp_path):
     torch.save(dict(a=torch.ones(1)), tmp_path / 'x.pt')
-    with pytest.raises(InputError, match=r'x\.pt holds no weights with names that are known'):
+    with pytest.raises(InputError, match=r'x\.pt'):
         read_source(tmp_path / 'x.pt')
 
 

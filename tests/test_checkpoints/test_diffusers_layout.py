@@ -104,9 +104,9 @@ def test_networks_that_unet2dmodel_lacks(changes):
 
 
 def test_other_networks_are_refused():
-    with pytest.raises(InputError, match='cannot compute a Linear'):
+    with pytest.raises(InputError, match='Linear'):
         unet_config(torch.nn.Linear(1, 1))
-    with pytest.raises(InputError, match=r'no place for extra'):
+    with pytest.raises(InputError, match='extra'):
         to_diffusers(dict(extra=torch.ones(1)))
 
 

@@ -201,20 +201,20 @@ def change(path, **settings):
 
 
 @pytest.mark.parametrize(
-    ('file', 'settings', 'match'),
+    ('file', 'settings'),
     [
-        ('scheduler/scheduler_config.json', dict(_class_name='DDPMScheduler'), 'holds no config'),
-        ('scheduler/scheduler_config.json', dict(s_noise=1.1), 'holds no config'),
-        ('scheduler/scheduler_config.json', dict(rho='seven'), 'do not describe a model'),
-        ('unet/config.json', dict(block_out_channels=[]), 'do not describe a model'),
-        ('unet/config.json', dict(act_fn='gelu'), "act_fn is 'gelu'"),
-        ('unet/config.json', dict(layers_per_block=2), 'does not fit'),
+        ('scheduler/scheduler_config.json', dict(_class_name='DDPMScheduler')),
+        ('scheduler/scheduler_config.json', dict(s_noise=1.1)),
+        ('scheduler/scheduler_config.json', dict(rho='seven')),
+        ('unet/config.json', dict(block_out_channels=[])),
+        ('unet/config.json', dict(act_fn='gelu')),
+        ('unet/config.json', dict(layers_per_block=2)),
     ],
 )
-def test_folders_of_something_else(file, settings, match, make_denoiser, tmp_path):
+def test_folders_of_something_else(file, settings, make_denoiser, tmp_path):
     export(make_denoiser('edm'), OnestepSampler(), tmp_path / 'a')
     change(tmp_path / 'a' / file, **settings)
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=str(tmp_path / 'a')):
         init_model(tmp_path / 'a', device='cpu')
 
 
@@ -236,12 +236,10 @@ def test_weights_in_several_files(variant, make_denoiser, tmp_path):
         found = init_model(place, device='cpu').denoiser.network.state_dict()
         expected = denoiser.network.state_dict()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
-    for content, match in (
-        ({}, 'no index'),
-        (dict(weight_map={'a': '../../other.safetensors'}), 'no index'),
-        (dict(weight_map={'a': 'nowhere.safetensors'}), r'nowhere\.safetensors'),
-        (dict(weight_map={'a': shards[0]}), 'is missing'),
-    ):
-        index.write_text(json.dumps(content))
-        with pytest.raises(InputError, match=match):
+    index.write_text('{}')
+    with pytest.raises(InputError, match=index.name):
+        init_model(tmp_path / 'a', device='cpu')
+    for shard in ('../../other.safetensors', 'nowhere.safetensors', shards[0]):
+        index.write_text(json.dumps(dict(weight_map={'a': shard})))
+        with pytest.raises(InputError, match=str(tmp_path / 'a')):
             init_model(tmp_path / 'a', device='cpu')

@@ -60,13 +60,10 @@ def test_selecting_leaves_the_checkpoint_alone():
     assert values(checkpoint['state_dict']) == values(network())
 
 
-@pytest.mark.parametrize(
-    ('checkpoint', 'known'), [(CHECKPOINT, '0.99, 0.9999, 0.5'), (network(), 'none')]
-)
-def test_unknown_rates_are_answered_with_the_known_ones(checkpoint, known):
-    with pytest.raises(InputError, match=r'no EMA of rate 0\.7') as caught:
+@pytest.mark.parametrize('checkpoint', [CHECKPOINT, network()])
+def test_unknown_rates_are_answered_with_the_known_ones(checkpoint):
+    with pytest.raises(InputError, match='.*'.join(checkpoint.get('emas', ['none']))):
         select_weights(checkpoint, 0.7)
-    assert f'it has: {known}.' in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -92,29 +89,29 @@ def without(weights: dict, name: str) -> dict:
     return {key: tensor for key, tensor in weights.items() if key != name}
 
 
-OUT = 'denoiser.network.out.2.bias'
+OUT, TARGET = 'denoiser.network.out.2.bias', 'target.network.out.2.bias'
 
 
 @pytest.mark.parametrize(
-    ('given', 'expected', 'problem'),
+    ('given', 'expected', 'name'),
     [
-        (without(ours(), OUT), ours(), f'{OUT} is missing'),
-        (without(network(), 'out.2.bias'), ours(), f'{OUT} is missing'),
-        (ours() | dict(extra=torch.ones(1)), ours(), 'extra is not expected'),
-        (ours() | {OUT: torch.ones(5)}, ours(), rf'{OUT} is \(5,\) instead of \(4,\)'),
-        (ours() | {OUT: 7}, ours(), rf'{OUT} is no tensor instead of \(4,\)'),
-        (ours() | without(target(), 'target.network.out.2.bias'), ours() | target(), 'is missing'),
-        ({}, ours(), 'is missing'),
+        (without(ours(), OUT), ours(), OUT),
+        (without(network(), 'out.2.bias'), ours(), OUT),
+        (ours() | dict(extra=torch.ones(1)), ours(), 'extra'),
+        (ours() | {OUT: torch.ones(5)}, ours(), rf'{OUT}.*\(5,\).*\(4,\)'),
+        (ours() | {OUT: 7}, ours(), OUT),
+        (ours() | without(target(), TARGET), ours() | target(), TARGET),
+        ({}, ours(), OUT),
     ],
 )
-def test_what_does_not_fit_is_named(given, expected, problem):
-    with pytest.raises(InputError, match=f'does not fit this model: .*{problem}') as caught:
+def test_what_does_not_fit_is_named(given, expected, name):
+    with pytest.raises(InputError, match=name) as caught:
         fit_state_dict(dict(given), expected)
     assert '\n' not in str(caught.value)
 
 
 def test_only_the_first_misfits_are_named():
     many = {f'block.{i}': torch.ones(1) for i in range(10)}
-    with pytest.raises(InputError, match=r'block\.0 .*block\.2 .*; and 7 more\.') as caught:
+    with pytest.raises(InputError, match=r'block\.0 .*block\.2 .* 7 more') as caught:
         fit_state_dict(ours() | many, ours())
     assert 'block.3' not in str(caught.value)

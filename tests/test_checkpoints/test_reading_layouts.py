@@ -78,18 +78,6 @@ def test_an_address_is_a_path(server, written, recorded):
     assert (folder.parent / 'cache/checkpoints/x.safetensors').is_file()
 
 
-def test_broken_downloads_go_on(server, written):
-    folder, address = server
-    content = written('openai').read_bytes()
-    (folder / 'x.pt').write_bytes(content)
-    part = folder.parent / 'cache/checkpoints/x.pt.part'
-    part.parent.mkdir(parents=True)
-    part.write_bytes(content[:1000])
-    # This server knows no ranges: it sends everything again.
-    assert 'out.2.weight' in read_checkpoint(f'{address}/x.pt')
-    assert not part.exists()
-
-
 @pytest.mark.parametrize('ending', ['.bin', '.fp16.safetensors'])
 def test_other_files_of_diffusers(ending, written, recorded):
     folder, expected = written('diffusers'), recorded('cond')

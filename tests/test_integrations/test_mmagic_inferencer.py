@@ -10,55 +10,37 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from mmengine import DefaultScope
+from mmengine import Config, DefaultScope
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
 from mmagic_cm.apis import generate, init_model
+from mmagic_cm.editing import edit_pictures
 from mmagic_cm.errors import InputError
 from mmagic_cm.integrations.consistency_inferencer import MODEL_NAME, ConsistencyInferencer
 from mmagic_cm.integrations.mmagic_inferencer import TASK, _enter, register_into_mmagic
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = """
-custom_imports = dict(imports=['mmagic_cm'], allow_failed_imports=False)
-default_scope = 'mmagic_cm'
-model = dict(
-    type='ConsistencyModel', _scope_='mmagic_cm',
-    denoiser=dict(
-        type='KarrasDenoiser', parameterization='consistency',
-        network=dict(
-            type='ADMUNet', image_size=8, in_channels={channels}, out_channels={channels},
-            model_channels=32, num_res_blocks=1, channel_mult=(1,), attention_resolutions=(),
-            num_classes={num_classes})),
-    sampler=dict({sampler}),
-    data_preprocessor=dict(type='DataPreprocessor'))
-"""
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, build_model, tiny_config):
     """Configs and checkpoints of networks with random weights, which depend on their labels."""
     folder = tmp_path_factory.mktemp('mmagic')
-    onestep = "type='OnestepSampler'"
-    multistep = "type='MultistepSampler', ts=(0, 5, 10), num_scales=11"
-    for name, channels, num_classes, sampler in [
-        ('digits', 1, 10, onestep),
-        ('multistep', 1, 10, multistep),
-        ('plain', 1, None, onestep),
-        ('colour', 3, None, onestep),
+    scope = dict(imports=['mmagic_cm'], allow_failed_imports=False)
+    onestep = dict(type='OnestepSampler')
+    multistep = dict(type='MultistepSampler', ts=(0, 5, 10), num_scales=11)
+    for name, network, sampler in [
+        ('digits', {}, onestep),
+        ('multistep', {}, multistep),
+        ('plain', dict(num_classes=None), onestep),
+        ('colour', dict(num_classes=None, in_channels=3, out_channels=3), onestep),
     ]:
-        config = folder / f'{name}.py'
-        config.write_text(
-            CONFIG.format(channels=channels, num_classes=num_classes, sampler=sampler)
-        )
-        model = init_model(str(config), device='cpu')
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for parameter in model.denoiser.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-        torch.save(dict(state_dict=model.state_dict()), folder / f'{name}.pth')
+        model = tiny_config(network, sampler=sampler)
+        cfg = Config(dict(custom_imports=scope, default_scope='mmagic_cm', model=model))
+        cfg.dump(folder / f'{name}.py')
+        torch.save(build_model(network).state_dict(), folder / f'{name}.pth')
     return folder
 
 
@@ -223,6 +205,17 @@ def test_samplers(editor, folder):
     assert not np.array_equal(drawn(), expected(multistep))
 
 
+def test_a_picture_is_edited(editor, folder, tmp_path):
+    picture = Image.new('RGB', (8, 8), (200, 200, 200))
+    picture.save(tmp_path / 'gray.png')
+    extra = dict(task='denoising', sigma=0.5, num_batches=2, seed=5)
+    found = infer(editor, img=str(tmp_path / 'gray.png'), label=3, extra_parameters=extra)
+    model = init_model(str(folder / 'digits.py'), str(folder / 'digits.pth'), 'cpu')
+    settings = dict(sigma=0.5, num_candidates=2, seed=5, labels=3)
+    (expected,) = edit_pictures(model, 'denoising', [picture], **settings)
+    assert np.array_equal(found, np.broadcast_to(expected.candidates, found.shape))
+
+
 def test_ts_counts_the_levels_of_the_config(build, folder):
     editor = build('multistep', extra_parameters=dict(ts=(0, 2, 10)))
     sampler = dict(type='MultistepSampler', ts=(0, 2, 10), num_scales=11)
@@ -292,13 +285,8 @@ def test_models_of_mmagic_keep_their_inferencers(mmagic, biggan, editor):
 
 def test_our_api_works_after_mmagic(editor, folder):
     assert DefaultScope.get_current_instance().scope_name == 'mmagic'
-    images, labels = ours(
-        folder,
-        labels=[1, 2, 3],
-        num_samples=3,
-        seed=0,
-        sampler=dict(type='HeunSampler', num_steps=2),
-    )
+    heun = dict(type='HeunSampler', num_steps=2)
+    images, labels = ours(folder, 3, labels=[1, 2, 3], sampler=heun)
     assert images.shape == (3, 8, 8, 3)
     assert labels.tolist() == [1, 2, 3]
 

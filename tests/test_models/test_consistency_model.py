@@ -14,6 +14,7 @@ from mmagic_cm.errors import InputError
 from mmagic_cm.io.images import to_unit_range
 from mmagic_cm.models import ConsistencyModel, KarrasDenoiser
 from mmagic_cm.models.consistency_model import TrainingProgress
+from mmagic_cm.models.statistics import LossByNoiseLevel
 from mmagic_cm.objectives import ConsistencyTraining, DenoisingScoreMatching
 from mmagic_cm.registry import MODELS
 
@@ -199,15 +200,9 @@ def test_loss_is_the_mean_of_the_objective(objective, build_model, monkeypatch):
     again = model.objective(model.denoiser, x0, drawn[0], LABELS, **target)
     assert torch.equal(found['loss'], again.mean())
     # Gathered for the log, at the levels of this draw.
-    assert model.loss_by_noise_level.take().keys() == _bins(drawn[0].sigma)
-
-
-def _bins(levels):
-    names = {0.1: 'loss_sigma_0-0.1', 1.0: 'loss_sigma_0.1-1', 10.0: 'loss_sigma_1-10'}
-    return {
-        next((names[edge] for edge in names if level < edge), 'loss_sigma_10-inf')
-        for level in levels.tolist()
-    }
+    levels = LossByNoiseLevel()
+    levels.update(again, drawn[0].sigma)
+    assert model.loss_by_noise_level.take() == levels.take()
 
 
 def loss(model, **progress):

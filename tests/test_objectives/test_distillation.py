@@ -13,6 +13,7 @@ from mmagic_cm.errors import InputError
 from mmagic_cm.models import KarrasDenoiser
 from mmagic_cm.objectives import (
     ConsistencyDistillation,
+    ConsistencyTraining,
     Draw,
     ProgressiveDistillation,
     StagedObjective,
@@ -271,7 +272,7 @@ def test_only_the_student_learns(x0):
     for role in weights:
         weights[role] = torch.tensor(0.5, requires_grad=True)
         roles[role] = lambda x, sigma, labels, w=weights[role]: w * x
-    for kind in (ConsistencyDistillation, ProgressiveDistillation):
+    for kind in (ConsistencyDistillation, ProgressiveDistillation, ConsistencyTraining):
         online = roles['online']
         given = {k: roles[k] for k in ('target', 'teacher') if getattr(kind, f'needs_{k}')}
         kind()(online, x0, kind().draw(x0, **NOW), **given).sum().backward()
