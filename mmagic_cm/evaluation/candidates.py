@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Candidates:
         self._runner = runner
         self._model = unwrapped(runner)
         self._key = _key_of(runner)
-        runner.logger.addFilter(_Once())
+        runner.logger.addFilter(_once())
         digest = text_digest(_text(self._key))[:8]
         self.path = Path(folder) / f'search_timesteps_{digest}.json'
         # Only the main process writes, and may have written before others have looked.
@@ -95,19 +95,17 @@ class Candidates:
             fresh.write_text(json.dumps(content, indent=1) + '\n')
 
 
-class _Once(logging.Filter):
-    """Lets a warning pass once: each candidate would repeat it."""
+def _once() -> Callable[[logging.LogRecord], bool]:
+    """Let a warning pass once: each candidate would repeat it."""
+    seen: set[str] = set()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
+    def is_new(record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        repeated = record.levelno == logging.WARNING and message in self._seen
-        if record.levelno == logging.WARNING:
-            self._seen.add(message)
+        repeated = record.levelno == logging.WARNING and message in seen
+        seen.add(message)
         return not repeated
+
+    return is_new
 
 
 def _key_of(runner: Runner) -> dict[str, Any]:

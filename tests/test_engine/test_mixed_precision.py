@@ -121,14 +121,11 @@ def test_accumulating_is_no_step(module, kind):
 
 
 @pytest.fixture
-def without_tf32():
+def without_tf32(monkeypatch):
     flags = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [flag.allow_tf32 for flag in flags]
     for flag in flags:
-        flag.allow_tf32 = False
-    yield flags
-    for flag, value in zip(flags, before, strict=True):
-        flag.allow_tf32 = value
+        monkeypatch.setattr(flag, 'allow_tf32', False)
+    return flags
 
 
 def test_float32_is_that_of_a_plain_wrapper_with_tf32_on_gpus(module, without_tf32):
