@@ -190,6 +190,8 @@ def read_nvlabs(path: Path) -> dict[str, Any]:
     weights = {name: tensor for name, tensor in tensors_of(network) if torch.is_tensor(tensor)}
     settings, weights = kind(network.state['_init_kwargs'], weights)
     config = dict(type='ConsistencyModel', denoiser=_scalings(denoiser) | dict(network=settings))
+    if denoiser.name == 'EDMPrecond':  # as EDM draws CIFAR-10: 35 evaluations
+        config['sampler'] = dict(type='HeunSampler', num_steps=18)
     names = OrderedDict((NETWORK + name, tensor) for name, tensor in weights.items())
     return dict(state_dict=names, meta=dict(cfg=f'model = {config}'))
 

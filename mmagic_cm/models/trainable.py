@@ -55,4 +55,5 @@ class Trainable(nn.Module):
         """The sum of all that have ``loss`` in their name, and the means of all for the log."""
         means = {name: value.mean() for name, value in losses.items()}
         total = sum(mean for name, mean in means.items() if 'loss' in name)
-        return total, {'loss': total, **means}
+        figures = {'loss': total, **means}
+        return total, {name: figure.detach() for name, figure in figures.items()}

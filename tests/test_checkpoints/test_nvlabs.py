@@ -50,6 +50,7 @@ def test_the_config_is_in_the_file(pickles, goldens):
         model = init_model(pickles[name], device='cpu')
         assert model.image_shape == (3, theirs['img_resolution'], theirs['img_resolution'])
         assert model.num_classes == (theirs['label_dim'] or None)
+        assert model.sampler.num_evaluations == (1 if name.startswith('ect') else 35)
         dropout = [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)]
         assert set(dropout) == {theirs['dropout']}
     images, _ = generate(model, 2)
