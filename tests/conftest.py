@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import nn
 
 from mmagic_cm.models import ConsistencyModel
+from mmagic_cm.objectives import DenoisingScoreMatching
 from mmagic_cm.registry import MODELS
 
 DATA = Path(__file__).parent / 'data'
@@ -184,6 +185,20 @@ def fill(network: nn.Module, seed: int = 0) -> nn.Module:
 @pytest.fixture(scope='session', name='fill')
 def _fill() -> Callable:
     return fill
+
+
+@MODELS.register_module(force=True)
+class LearnsWithTheModel(DenoisingScoreMatching):
+    """An objective that learns how large its losses are."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.log_variance = nn.Linear(1, 1)
+
+    def forward(self, online, x0, draw, labels=None, **roles):
+        losses = super().forward(online, x0, draw, labels, **roles)
+        log_variance = self.log_variance(draw.sigma.log()[:, None])[:, 0]
+        return losses / log_variance.exp() + log_variance
 
 
 @pytest.fixture(scope='session')

@@ -1,4 +1,4 @@
-"""Checkpoints as NVlabs' EDM and its descendants (ECT, TCM, CMT) pickle them, read without them.
+"""Checkpoints as NVlabs' EDM and its descendant ECT pickle them, read without their code.
 
 Such a file is a pickle of whole objects that carry their own source. Here nothing of it runs: an
 unpickler of our own knows the few operations and names that such files have, and answers each name
@@ -211,7 +211,7 @@ def tensors_of(module: Held, prefix: str = '') -> Iterator[tuple[str, torch.Tens
 
 
 def _scalings(denoiser: Held) -> dict[str, Any]:
-    """Of ECT and CMT the boundary is at their ``sigma_min``; of EDM and TCM at 0."""
+    """Of ECT the boundary is at its ``sigma_min``, of EDM at 0."""
     data = float(denoiser.state['sigma_data'])
     if denoiser.name == 'ECMPrecond':
         least = float(denoiser.state['sigma_min'])

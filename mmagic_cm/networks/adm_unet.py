@@ -5,13 +5,12 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.guidance import NO_CLASS
 from ..errors import InputError
 from ..registry import MODELS
 from .base import Network
-from .layers import GroupNorm, attend, silu
+from .layers import GroupNorm, attend, check_conditional, check_halvings, run, silu
 
 # Width multipliers a resolution level that the released networks use.
 CHANNEL_MULT = {
@@ -253,12 +252,7 @@ class ADMUNet(Network):
                     f'as (1, 2). Known sizes: {", ".join(map(str, CHANNEL_MULT))}.'
                 )
             channel_mult = CHANNEL_MULT[image_size]
-        shrink = 2 ** (len(channel_mult) - 1)
-        if image_size % shrink:
-            raise InputError(
-                f'image_size {image_size} cannot be halved {len(channel_mult) - 1} times, once '
-                f'for each further entry of channel_mult {tuple(channel_mult)}.'
-            )
+        check_halvings(image_size, channel_mult)
         widths = [int(multiplier * model_channels) for multiplier in channel_mult]
         if not all(width and width % norm_groups == 0 for width in widths):
             raise InputError(f'norm_groups {norm_groups} must divide all the widths {widths}.')
@@ -331,12 +325,7 @@ class ADMUNet(Network):
         )
 
     def _embed(self, timesteps: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        if (labels is None) != (self.num_classes is None):
-            raise InputError(
-                'This network is unconditional and takes no labels.'
-                if self.num_classes is None
-                else f'This network is conditional: give labels of {self.num_classes} classes.'
-            )
+        check_conditional(self.num_classes, labels)
         # In float32, see `cast`.
         with torch.autocast(timesteps.device.type, enabled=False):
             features = timestep_embedding(timesteps, self.model_channels)
@@ -366,11 +355,11 @@ class ADMUNet(Network):
         emb = F.silu(self._embed(timesteps, labels)).to(self.dtype)
         skips = []
         for layers in self.input_blocks:
-            x = self._run(layers, x, emb)
+            x = run(layers, x, emb, self.use_checkpoint)
             skips.append(x)
-        x = self._run(self.middle_block, x, emb)
+        x = run(self.middle_block, x, emb, self.use_checkpoint)
         for layers in self.output_blocks:
-            x = self._run(layers, torch.cat([x, skips.pop()], dim=1), emb)
+            x = run(layers, torch.cat([x, skips.pop()], dim=1), emb, self.use_checkpoint)
         norm, _, conv = self.out
         return conv(silu(norm(x)))
 
@@ -390,8 +379,3 @@ class ADMUNet(Network):
             if id(parameter) not in parameters:
                 parameter.data = parameter.data.to(dtype)
         return self
-
-    def _run(self, layers: Layers, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
-        if self.use_checkpoint and torch.is_grad_enabled():
-            return checkpoint(layers, x, emb, use_reentrant=False)
-        return layers(x, emb)

@@ -1,10 +1,41 @@
 """What the U-Nets share."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import InputError
+
+
+def check_halvings(image_size: int, channel_mult: Sequence[float]) -> None:
+    """Refuse a size that cannot be halved once for each level but the first."""
+    if image_size % 2 ** (len(channel_mult) - 1):
+        raise InputError(
+            f'image_size {image_size} cannot be halved {len(channel_mult) - 1} times, once '
+            f'for each further entry of channel_mult {tuple(channel_mult)}.'
+        )
+
+
+def check_conditional(num_classes: int | None, labels: torch.Tensor | None) -> None:
+    """Refuse labels of an unconditional network, and none of a conditional one."""
+    if (labels is None) != (num_classes is None):
+        raise InputError(
+            'This network is unconditional and takes no labels.'
+            if num_classes is None
+            else f'This network is conditional: give labels of {num_classes} classes.'
+        )
+
+
+def run(block: nn.Module, x: torch.Tensor, emb: torch.Tensor, recompute: bool) -> torch.Tensor:
+    """block(x, emb); ``recompute``: its activations are made again in the backward pass."""
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(block, x, emb, use_reentrant=False)
+    return block(x, emb)
 
 
 def in_jvp() -> bool:

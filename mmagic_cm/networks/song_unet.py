@@ -6,12 +6,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError, closest
 from ..registry import MODELS
 from .base import Network
-from .layers import GroupNorm, attend, silu
+from .layers import GroupNorm, attend, check_conditional, check_halvings, run, silu
 
 EMBEDDINGS = ('positional', 'fourier')
 ENCODERS = ('standard', 'residual')
@@ -216,11 +215,7 @@ class SongUNet(Network):
         ):
             if value not in known:
                 raise InputError(f'{value!r} is no {name}.{closest(value, known)}')
-        if image_size % 2 ** (len(channel_mult) - 1):
-            raise InputError(
-                f'image_size {image_size} cannot be halved {len(channel_mult) - 1} times, once '
-                f'for each of channel_mult {tuple(channel_mult)} but the first.'
-            )
+        check_halvings(image_size, channel_mult)
         self.image_size = image_size
         self.in_channels = in_channels
         self.num_classes = num_classes
@@ -301,12 +296,7 @@ class SongUNet(Network):
         labels: torch.Tensor | None,
         augment_labels: torch.Tensor | None,
     ) -> torch.Tensor:
-        if (labels is None) != (self.num_classes is None):
-            raise InputError(
-                'This network is unconditional and takes no labels.'
-                if self.num_classes is None
-                else f'This network is conditional: give labels of {self.num_classes} classes.'
-            )
+        check_conditional(self.num_classes, labels)
         # In float32, see `cast`.
         with torch.autocast(c_noise.device.type, enabled=False):
             emb = self.map_noise(c_noise.float())
@@ -347,13 +337,14 @@ class SongUNet(Network):
                 x = image = (x + layer(image)) * math.sqrt(0.5)
                 skips[-1] = x
             else:
-                x = self._run(layer, x, emb) if isinstance(layer, SongBlock) else layer(x)
+                is_block = isinstance(layer, SongBlock)
+                x = run(layer, x, emb, self.use_checkpoint) if is_block else layer(x)
                 skips.append(x)
         *blocks, last_norm, last_conv = self.dec.values()
         for block in blocks:
             if x.shape[1] != block.in_channels:
                 x = torch.cat([x, skips.pop()], dim=1)
-            x = self._run(block, x, emb)
+            x = run(block, x, emb, self.use_checkpoint)
         return last_conv(silu(last_norm(x)))
 
     @property
@@ -366,8 +357,3 @@ class SongUNet(Network):
         for part in (self.enc, self.dec):
             part.to(dtype)
         return self
-
-    def _run(self, block: SongBlock, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
-        if self.use_checkpoint and torch.is_grad_enabled():
-            return checkpoint(block, x, emb, use_reentrant=False)
-        return block(x, emb)

@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from mmagic_cm.checkpoints import read_checkpoint
 from mmagic_cm.datasets import DigitsDataset
 from mmagic_cm.errors import InputError, Stopped
-from mmagic_cm.objectives import DenoisingScoreMatching
-from mmagic_cm.registry import MODELS
 
 STEPS, STOP, BATCH = 8, 3, 8
 FLIP = [dict(type='RandomFlip'), dict(type='PackImage')]
@@ -40,20 +37,6 @@ CASES = dict(
     # 8 steps of 2 batches, stopped after the third.
     ct_accumulating=('ct', dict(optim_wrapper__accumulative_counts=2)),
 )
-
-
-@MODELS.register_module()
-class LearnsWithTheModel(DenoisingScoreMatching):
-    """Something of the objective learns, too."""
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.log_variance = nn.Linear(1, 1)
-
-    def forward(self, online, x0, draw, labels=None, **roles):
-        losses = super().forward(online, x0, draw, labels, **roles)
-        log_variance = self.log_variance(draw.sigma.log()[:, None])[:, 0]
-        return losses / log_variance.exp() + log_variance
 
 
 def lasting(path: Path) -> dict:

@@ -15,7 +15,7 @@ from mmagic_cm.io.images import to_unit_range
 from mmagic_cm.models import ConsistencyModel, KarrasDenoiser
 from mmagic_cm.models.consistency_model import TrainingProgress
 from mmagic_cm.models.statistics import LossByNoiseLevel
-from mmagic_cm.objectives import ConsistencyTraining, DenoisingScoreMatching
+from mmagic_cm.objectives import ConsistencyTraining
 from mmagic_cm.registry import MODELS
 
 CT = dict(type='ConsistencyTraining')
@@ -62,21 +62,8 @@ def test_a_network_says_what_a_model_must_know(tiny_config):
         ConsistencyModel(denoiser)
 
 
-class Learned(DenoisingScoreMatching):
-    """An objective that learns how large its losses are."""
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.log_variance = nn.Linear(1, 1)
-
-    def forward(self, online, x0, draw, labels=None, **roles):
-        losses = super().forward(online, x0, draw, labels, **roles)
-        log_variance = self.log_variance(draw.sigma.log()[:, None])[:, 0]
-        return losses / log_variance.exp() + log_variance
-
-
 def test_what_learns_in_an_objective_is_part_of_the_model(tiny_config, build_model):
-    model = MODELS.build(tiny_config(objective=Learned()))
+    model = MODELS.build(tiny_config(objective=dict(type='LearnsWithTheModel')))
     names = {'objective.log_variance.weight', 'objective.log_variance.bias'}
     assert names <= dict(model.named_parameters()).keys() & model.state_dict().keys()
     model.progress = at(0)
