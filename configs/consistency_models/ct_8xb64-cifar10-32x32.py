@@ -1,5 +1,5 @@
 _base_ = [
-    '../_base_/models/cifar10_32.py',
+    '../_base_/models/cifar10_ncsnpp_32.py',
     '../_base_/datasets/cifar10_32.py',
     '../_base_/evaluation/cifar10_32.py',
     '../_base_/schedules/cifar10_32.py',

@@ -1,5 +1,5 @@
 _base_ = [
-    '../_base_/models/cifar10_32.py',
+    '../_base_/models/cifar10_ddpmpp_32.py',
     '../_base_/datasets/cifar10_32.py',
     '../_base_/evaluation/cifar10_32.py',
     '../_base_/schedules/cifar10_32.py',
@@ -7,7 +7,7 @@ _base_ = [
 # Easy consistency tuning (arXiv:2406.14548), its run of one hour on one GPU: one stage, q = 256, no
 # flips.
 model = dict(
-    denoiser=dict(parameterization='edm', network=dict(dropout=0.2)),
+    denoiser=dict(network=dict(dropout=0.2)),
     init_from='work_dirs/edm_8xb64-cifar10-32x32/iter_400000.pth',
     objective=dict(type='EasyConsistencyTuning', q=256.0, num_stages=1, c=0.0),
 )

@@ -1,12 +1,12 @@
 _base_ = [
-    '../_base_/models/cifar10_32.py',
+    '../_base_/models/cifar10_ddpmpp_32.py',
     '../_base_/datasets/cifar10_32.py',
     '../_base_/evaluation/cifar10_32.py',
     '../_base_/schedules/cifar10_32.py',
 ]
 # Improved consistency training (arXiv:2310.14189), from scratch. The dropout is from memory.
 model = dict(
-    denoiser=dict(network=dict(dropout=0.3)),
+    denoiser=dict(parameterization='consistency', network=dict(dropout=0.3)),
     objective=dict(
         type='ImprovedConsistencyTraining',
         curriculum=dict(type='DoublingCurriculum', start_scales=10, end_scales=1280),
