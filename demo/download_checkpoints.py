@@ -4,6 +4,7 @@ Without a name it lists them. A download that was cut off goes on where it stopp
 """
 
 import argparse
+from itertools import groupby
 
 from mmagic_cm.cli import Parser
 from mmagic_cm.errors import run_cli
@@ -12,15 +13,26 @@ from mmagic_cm.errors import run_cli
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = Parser(
-        description='Download the weights that the paper released (1.2 GB each for ImageNet, '
-        '2.1 GB for LSUN) into the folder MMAGIC_CM_CACHE, or else into that of torch.hub'
+        description="Download released weights (the paper's, and EDM's) into the folder "
+        'MMAGIC_CM_CACHE, or else into that of torch.hub'
     )
     parser.add_argument('names', nargs='*', metavar='NAME', help='of models; default: list them')
-    parser.add_argument('--all', action='store_true', help='all twelve')
+    parser.add_argument('--all', action='store_true', help='all that are listed')
     parser.add_argument(
         '--inception', action='store_true', help='the Inception network that FID needs (91 MB)'
     )
     return parser.parse_args()
+
+
+def print_list() -> None:
+    """Print all released models with what was published for them, and where they are."""
+    from mmagic_cm.checkpoints.released import RELEASED
+
+    for family, models in groupby(RELEASED.values(), lambda model: model.family):
+        print(family)
+        for model in models:
+            place = model.path if model.path.is_file() else model.url
+            print(f'  {model.name:38}{model.figures:42}{place}')
 
 
 def main() -> None:
@@ -39,8 +51,7 @@ def main() -> None:
 
         print(f'{InceptionFeatures().fetch()} is there, and is what it should be')
     if not names and not args.inception:
-        for model in RELEASED.values():
-            print(f'{model.name:22}{model.path if model.path.is_file() else model.url}')
+        print_list()
 
 
 if __name__ == '__main__':

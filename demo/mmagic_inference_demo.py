@@ -23,8 +23,8 @@ def parse_args() -> Namespace:
         help='index in the metafile of the model; of consistency_models, also a name in it',
     )
     parser.add_argument('--config-name', help="name in MMagic's metafile of the model")
-    parser.add_argument('--model-config', help='config file or its name')
-    parser.add_argument('--model-ckpt', help="checkpoint file or folder; default: the config's own")
+    parser.add_argument('--model-config', help='config file or its name, or a released name')
+    parser.add_argument('--model-ckpt', help="checkpoint; default: the config's own")
     parser.add_argument('--img', help='picture to edit, with --extra-parameters task=inpainting')
     parser.add_argument('--video', help='input video (models of MMagic)')
     parser.add_argument('--label', type=int, nargs='+', help='one for all images, or one each')

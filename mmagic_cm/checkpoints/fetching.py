@@ -16,7 +16,7 @@ def fetch(name: str) -> Path:
     """Download a released model into the cache, unless it is there; it goes on where it stopped.
 
     Args:
-        name: Such as 'cd_imagenet64_lpips'.
+        name: As in :data:`~mmagic_cm.checkpoints.released.RELEASED`.
 
     Returns:
         Its file.

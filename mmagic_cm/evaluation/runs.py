@@ -160,7 +160,7 @@ def _is_lpips_trained(cfg: Config, checkpoint: str | Path | None) -> bool:
         return 'lpips' in set(_distances(cfg.model.objective))
     released = find_released(str(checkpoint)) or find_released(str(cfg.get('load_from')))
     # The paper's consistency training (ct_*) is with LPIPS throughout.
-    return released is not None and re.fullmatch(r'cd_.*_lpips|ct_.*', released.name) is not None
+    return released is not None and re.search(r'lpips|^ct_', released.name) is not None
 
 
 def _distances(objective: Any):

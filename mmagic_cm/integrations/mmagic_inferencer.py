@@ -129,8 +129,10 @@ def _serve_our_name(upstream: Callable) -> Callable:
         if model_name != MODEL_NAME:
             return upstream(self, model_name, *given)
         model_setting, config_name, config, ckpt, extra_parameters = given
+        asked = model_setting if config_name is None else config_name
         if config is None:
-            config = _setting(model_setting if config_name is None else config_name)
+            # A released name, or a file that says what model it is of, is enough alone.
+            config = ckpt if asked is None and ckpt is not None else _setting(asked)
         return dict(task=TASK, config=config, ckpt=ckpt, extra_parameters=extra_parameters)
 
     return _get_inferencer_kwargs

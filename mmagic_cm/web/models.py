@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torchvision.models import ResNet50_Weights
 
 from ..apis import init_model, load_config
-from ..checkpoints import RELEASED, Checkpoint
+from ..checkpoints import RELEASED, Checkpoint, find_released
 from ..checkpoints.checkpoint import SUFFIXES
 from ..checkpoints.released import cache_folder, configs_folder
 from ..diffusion.samplers import OnestepSampler
@@ -23,6 +23,10 @@ from ..plotting.runs import is_run
 OWN = "the checkpoint's own"  # config, or sampler
 CAPACITY = 2  # models kept in memory
 _NUM_IMAGENET = 1000
+_CIFAR10 = (
+    *('airplane', 'automobile', 'bird', 'cat', 'deer'),
+    *('dog', 'frog', 'horse', 'ship', 'truck'),
+)
 
 
 class Shelf:
@@ -56,7 +60,7 @@ class Shelf:
         found |= {name: model.path for name, model in RELEASED.items()}
         cache = cache_folder()
         for path in sorted(cache.rglob('*')):
-            if path.suffix in SUFFIXES and path.is_file() and path.stem not in RELEASED:
+            if path.suffix in SUFFIXES and path.is_file() and find_released(path) is None:
                 found.setdefault(str(path.relative_to(cache)), path)
         return found
 
@@ -129,8 +133,8 @@ class Shelf:
     def class_names(self, checkpoint: str | None, config: str = OWN) -> list[str] | None:
         """Names of the classes by label; None of an unconditional model.
 
-        Those of the training data, as the checkpoint tells them; ImageNet's where there are 1,000;
-        else numbers.
+        Those of the training data, as the checkpoint tells them; ImageNet's where there are 1,000,
+        CIFAR-10's of released models; else numbers.
         """
         network = self.config(checkpoint, config).model.denoiser.network
         count = network.get('num_classes')
@@ -141,11 +145,21 @@ class Shelf:
         if path not in RELEASED:
             meta = _open(path, _changed(path)).meta
             names = (meta.get('dataset_meta') or {}).get('classes')
+        elif count == len(_CIFAR10):
+            names = _CIFAR10
         if not names and count == _NUM_IMAGENET:
             names = ResNet50_Weights.DEFAULT.meta['categories']  # in the order of the sorted wnids
         if not names or len(names) != count or len(set(names)) != count:
             names = range(count)
         return [str(name) for name in names]
+
+    def about(self, checkpoint: str | None) -> str:
+        """Of a released model, where it comes from and what was published; of others nothing."""
+        released = RELEASED.get(checkpoint)
+        if released is None:
+            return ''
+        missing = '' if released.path.is_file() else f' Not downloaded: `{released.command}`.'
+        return f'{released.family}. {released.figures}.{missing}'
 
     def model(
         self, checkpoint: str | None, config: str = OWN, precision: str = 'fp32'

@@ -44,6 +44,7 @@ def build_page(shelf: Shelf, outputs: Outputs, listeners: Listeners) -> Page:
             )
             precision = gr.Dropdown([*PRECISIONS], value='fp32', label='Precision', scale=1)
             again = gr.Button('Look for new ones', size='sm', scale=1)
+        about = gr.Markdown(elem_id='about')
         chooser = [checkpoint, config, precision]
         with gr.Tab('Generate', id='generate', elem_id='tab_generate'):
             generate = GenerateTab(shelf, outputs, chooser, listeners)
@@ -58,7 +59,8 @@ def build_page(shelf: Shelf, outputs: Outputs, listeners: Listeners) -> Page:
             except InputError as error:  # of a model that nobody has asked for yet
                 gr.Warning(said(error))
                 classes = None
-            return [gr.Dropdown(choices=classes or [], value=[], visible=classes is not None)] * 2
+            choices = gr.Dropdown(choices=classes or [], value=[], visible=classes is not None)
+            return [choices, choices, shelf.about(checkpoint)]
 
         def look(checkpoint: str) -> list:
             names, found = _names(shelf), [*shelf.runs()]
@@ -70,15 +72,15 @@ def build_page(shelf: Shelf, outputs: Outputs, listeners: Listeners) -> Page:
                 gr.Dropdown(choices=found),
             ]
 
-        classes = [generate.classes, edit.classes]
+        described = [generate.classes, edit.classes, about]
         chosen = [checkpoint, config]
         lists = [checkpoint, config, runs.runs]
         for event in (page.load, again.click):
             event(readable(look), checkpoint, lists, **QUIET).then(
-                readable(describe), chosen, classes, **QUIET
+                readable(describe), chosen, described, **QUIET
             )
         for component in chosen:
-            component.input(readable(describe), chosen, classes, **QUIET)
+            component.input(readable(describe), chosen, described, **QUIET)
     # Nothing goes past the queue.
     return page.queue(api_open=False, max_size=MAX_WAITING, default_concurrency_limit=1)
 

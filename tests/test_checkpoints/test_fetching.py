@@ -1,15 +1,18 @@
 """Downloads of released weights: what is kept, and what is not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from mmengine import Config
 
-from mmagic_cm.checkpoints import released
+from mmagic_cm.checkpoints import RELEASED, Checkpoint
 from mmagic_cm.checkpoints.fetching import fetch
 from mmagic_cm.checkpoints.released import ReleasedModel
 from mmagic_cm.errors import InputError
 
 NAME = 'ct_cat256'
+EDM = 'edm-cifar10-32x32-uncond-vp'
 
 
 @pytest.fixture
@@ -18,7 +21,8 @@ def served(server, monkeypatch, recorded, written):
     folder, address = server
     expected = recorded('uncond')
     monkeypatch.setattr(ReleasedModel, 'config', lambda self: Config(dict(expected.cfg)))
-    monkeypatch.setattr(released, 'ADDRESS', address)
+    moved = replace(RELEASED[NAME], url=f'{address}/{NAME}.pt')
+    monkeypatch.setitem(RELEASED, NAME, moved)
     return written('openai', 'uncond').rename(folder / f'{NAME}.pt')
 
 
@@ -64,6 +68,25 @@ def test_a_bad_file_that_is_there_is_told_but_not_removed(served, cache):
     with pytest.raises(InputError, match=NAME):
         fetch(NAME)
     assert path.is_file()
+
+
+def test_a_pickle_of_edm(server, cache, data, monkeypatch):
+    folder, address = server
+    file, pickles = folder / f'{EDM}.pkl', data / 'goldens'
+    # The address does not have the name of the file in the cache, as those of the JAX code.
+    monkeypatch.setitem(RELEASED, EDM, replace(RELEASED[EDM], url=f'{address}/checkpoint_80'))
+    whole = (pickles / 'edm_pickle_tiny_ddpmpp.pkl').read_bytes()
+    file.write_bytes(whole)
+    small = Checkpoint(file).sampling_config()
+    monkeypatch.setattr(ReleasedModel, 'config', lambda self: small)
+    for content in (whole[:-9], (pickles / 'ect_pickle_tiny.pkl').read_bytes()[:5000]):
+        (folder / 'checkpoint_80').write_bytes(content)
+        with pytest.raises(InputError, match=EDM):
+            fetch(EDM)
+        assert [*cache.iterdir()] == []
+    (folder / 'checkpoint_80').write_bytes(whole)
+    assert fetch(EDM) == cache / f'{EDM}.pkl'
+    assert fetch(EDM).read_bytes() == whole
 
 
 def test_an_unknown_name_is_answered_with_the_closest():

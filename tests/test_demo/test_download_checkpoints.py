@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from mmagic_cm.checkpoints import RELEASED, fetching
-from mmagic_cm.checkpoints.released import ADDRESS
 from mmagic_cm.metrics import InceptionFeatures
 
 SCRIPT = Path(__file__).parents[2] / 'demo/download_checkpoints.py'
@@ -35,17 +34,22 @@ def test_by_name(command, tmp_path):
 def test_without_a_name_it_lists_and_downloads_nothing(command, tmp_path):
     (tmp_path / 'ct_cat256.pt').touch()
     code, printed, _ = command()
-    lines = printed.splitlines()
     assert code == 0
-    assert len(lines) == 12
-    assert sum(ADDRESS in line for line in lines) == 11
-    assert lines[-1].split() == ['ct_cat256', f'{tmp_path}/ct_cat256.pt']
+    rows = [line.split() for line in printed.splitlines() if line.startswith('  ')]
+    assert [row[0] for row in rows] == [*RELEASED]
+    places = {row[0]: row[-1] for row in rows}
+    assert places.pop('ct_cat256') == f'{tmp_path}/ct_cat256.pt'
+    assert places == {name: RELEASED[name].url for name in places}
+    families = [line for line in printed.splitlines() if not line.startswith('  ')]
+    assert ['CC BY-NC-SA 4.0' in family for family in families] == [False, False, True]
     assert len([*tmp_path.iterdir()]) == 1
 
 
 def test_all(command, tmp_path):
     assert command('--all')[0] == 0
-    assert len([*tmp_path.iterdir()]) == 12
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {model.path.name for model in RELEASED.values()}
+    assert {path.rpartition('.')[2] for path in files} == {'pt', 'msgpack', 'pkl'}
 
 
 def test_a_wrong_name_is_told_before_anything_is_downloaded(command, tmp_path):

@@ -133,11 +133,13 @@ def test_what_is_refused(config, checkpoint, tmp_path):
         ('consistency_models_8xb256-imagenet1k-onestep-64x64', 'auto', True),
         ('consistency_models_8xb256-imagenet1k-onestep-64x64', 'dir/cd_imagenet64_l2.pt', False),
         ('consistency_models_8xb32-LSUN-cat-multistep-256x256', 'auto', True),
+        ('continuous_ct_cifar10_lpips', 'auto', True),
+        ('continuous_ct_cifar10_l2', 'auto', False),
     ],
 )
 def test_models_that_were_trained_with_lpips_get_a_caveat(leaf, checkpoint, is_flattered):
     evaluator = SimpleNamespace(metrics=[])
-    runner = SimpleNamespace(cfg=load_config(CONFIGS / f'{leaf}.py'), test_evaluator=evaluator)
+    runner = SimpleNamespace(cfg=load_config(leaf), test_evaluator=evaluator)
     assert caveats(runner, checkpoint) == []
     evaluator.metrics = [GenerativeMetrics(('is',))]
     assert caveats(runner, checkpoint) == ([CAVEAT] if is_flattered else [])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -248,6 +249,22 @@ def test_a_released_checkpoint_by_its_name(mmagic, editor, folder, tmp_path, mon
     assert np.array_equal(infer(mmagic(**kwargs), label=0), infer(editor, label=0))
     with pytest.raises(InputError, match=r'put http.*cd_imagenet64_l2\.pt at '):
         mmagic(**{**kwargs, 'model_config': 'cd_imagenet64_l2'})
+
+
+@pytest.mark.parametrize('flag', ['model_config', 'model_ckpt'])
+def test_a_released_name_or_a_file_that_says_what_it_is_of_is_enough(
+    flag, mmagic, data, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path))
+    name = 'edm-cifar10-32x32-uncond-vp'
+    file = shutil.copy(data / 'goldens/edm_pickle_tiny_ddpmpp.pkl', tmp_path / f'{name}.pkl')
+    kwargs = dict(model_name=MODEL_NAME, device='cpu')
+    with pytest.raises(InputError, match='does not fit'):  # the network of that name is larger
+        mmagic(**kwargs, **{flag: name})
+    own = dict(num_batches=2, seed=3)
+    _, found = mmagic(**kwargs, **{flag: str(file)}, extra_parameters=own).infer()
+    expected, _ = generate(init_model(file, device='cpu'), 2, seed=3)
+    assert np.array_equal((found * 255).round().byte().permute(0, 2, 3, 1).numpy(), expected)
 
 
 def test_extra_parameters_leak_nowhere(build, editor, biggan):

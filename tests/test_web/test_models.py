@@ -21,6 +21,7 @@ def shelf(work_dirs) -> Shelf:
 def test_what_is_found(shelf, cache):
     (cache / 'other.safetensors').touch()
     (cache / 'cd_cat256_l2.pt').touch()
+    (cache / 'edm-cifar10-32x32-cond-vp.pkl').touch()
     names = [*shelf.checkpoints()]
     assert names == ['digits/iter_2.pth', *RELEASED, 'other.safetensors']
     configs = [*shelf.configs()]
@@ -87,6 +88,27 @@ def test_a_released_model_that_is_not_there_says_where_it_comes_from(shelf):
         shelf.model('cd_imagenet64_l2')
 
 
+@pytest.mark.parametrize('name', RELEASED)
+def test_what_is_known_of_a_released_model_before_it_is_there(name, shelf, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path))
+    model = RELEASED[name]
+    cfg = shelf.config(name)
+    assert cfg.model.sampler == model.sampler
+    names = shelf.class_names(name)
+    assert (names and len(names)) == cfg.model.denoiser.network.get('num_classes')
+    about = shelf.about(name)
+    assert model.figures in about
+    assert model.command in about
+    assert ('CC BY-NC-SA' in about) == (model.family.licence is not None)
+
+
+def test_what_is_said_about_others(shelf, tmp_path, monkeypatch):
+    assert shelf.about('digits/iter_2.pth') == shelf.about(None) == ''
+    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path))
+    (tmp_path / 'ct_cat256.pt').touch()
+    assert 'download' not in shelf.about('ct_cat256')
+
+
 def test_names_of_classes(shelf):
     assert shelf.class_names('digits/iter_2.pth') == DIGITS
     imagenet = shelf.class_names('cd_imagenet64_lpips')
@@ -98,6 +120,7 @@ def test_names_of_classes(shelf):
         'toilet tissue',
     ]
     assert shelf.class_names('cd_cat256_lpips') is None
+    assert shelf.class_names('edm-cifar10-32x32-cond-ve')[8] == 'ship'
 
 
 def test_the_config_that_lies_beside_serves_where_none_is_inside(shelf, work_dirs, build_model):
