@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torchvision.models import ResNet50_Weights
 
 from ..apis import init_model, load_config
-from ..checkpoints import RELEASED, Checkpoint, find_released
+from ..checkpoints import RELEASED, Checkpoint
 from ..checkpoints.checkpoint import SUFFIXES
 from ..checkpoints.released import cache_folder, configs_folder
 from ..diffusion.samplers import OnestepSampler
@@ -60,7 +60,7 @@ class Shelf:
         found |= {name: model.path for name, model in RELEASED.items()}
         cache = cache_folder()
         for path in sorted(cache.rglob('*')):
-            if path.suffix in SUFFIXES and path.is_file() and find_released(path) is None:
+            if path.suffix in SUFFIXES and path.is_file() and path.stem not in RELEASED:
                 found.setdefault(str(path.relative_to(cache)), path)
         return found
 

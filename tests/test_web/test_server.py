@@ -146,6 +146,19 @@ def test_people_who_choose_at_once_all_see_the_classes(page, ask):
         assert [*people.map(choose, range(20))] == [[*'0123456789']] * 20
 
 
+def test_what_is_chosen_is_described(ask):
+    def described(name: str) -> tuple:
+        *_, done = ask('describe', [name, "the checkpoint's own"])
+        classes, _, about = done['output']['data']
+        return len(classes['choices']), about
+
+    assert described(CHECKPOINT) == (10, '')
+    classes, about = described('edm-imagenet-64x64-cond-adm')
+    assert classes == 1000
+    assert 'CC BY-NC-SA 4.0' in about
+    assert 'FID 1.36 (NFE 511)' in about
+
+
 def test_who_sees_no_classes_is_told_why(page, ask):
     messages = [*ask('describe', ['<b>nothing</b>.pth', "the checkpoint's own"])]
     [told] = [message['log'] for message in messages if message['msg'] == 'log']
