@@ -49,7 +49,7 @@ class ReleasedModel:
         parameterization: 'edm' or 'consistency'; the file of weights may not say which.
         sampler: Config of the sampler that was published for it.
         url: Where it was released.
-        fid: Published for this very file, by the number of network evaluations an image.
+        fid: Published for this very model, by the number of network evaluations an image.
         denoiser: What differs in its denoiser's config from that of ``network``.
         size: Of the file in GB, where it is known.
     """
