@@ -26,14 +26,10 @@ def inherit(tmp_path):
         path.write_text(f"_base_ = 'mmagic_cm::consistency_models/{name}.py'\n")
         cfg = Config.fromfile(path)
         cfg.work_dir, cfg.log_level = str(tmp_path / 'run'), 'ERROR'
-        cfg.model.denoiser.network.update(
-            image_size=8,
-            model_channels=8,
-            norm_groups=4,
-            channel_mult=(1,),
-            num_res_blocks=1,
-            num_head_channels=8,
-        )
+        network = cfg.model.denoiser.network
+        network.update(image_size=8, model_channels=8, channel_mult=(1,), num_res_blocks=1)
+        if network.type == 'ADMUNet':
+            network.update(norm_groups=4, num_head_channels=8)
         return cfg
 
     return inherit

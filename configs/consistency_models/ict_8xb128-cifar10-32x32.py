@@ -4,13 +4,15 @@ _base_ = [
     '../_base_/evaluation/cifar10_32.py',
     '../_base_/schedules/cifar10_32.py',
 ]
-# Improved consistency training (arXiv:2310.14189), from scratch. The dropout is from memory.
+# Improved consistency training (arXiv:2310.14189), from scratch. There it trains NCSN++; the
+# dropout is from memory.
 model = dict(
     denoiser=dict(parameterization='consistency', network=dict(dropout=0.3)),
     objective=dict(
         type='ImprovedConsistencyTraining',
         curriculum=dict(type='DoublingCurriculum', start_scales=10, end_scales=1280),
     ),
+    sampler=dict(type='MultistepSampler', sigmas=(80.0, 0.821)),
 )
 train_dataloader = dict(batch_size=128)
 auto_scale_lr = dict(base_batch_size=1024)

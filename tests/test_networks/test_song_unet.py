@@ -112,6 +112,14 @@ def test_fresh_networks_start_near_zero(settings):
     assert network(torch.randn(2, 1, 8, 8), torch.zeros(2), labels).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize('settings', [dict(num_classes=3), NCSNPP])
+def test_every_parameter_learns_as_find_unused_parameters_false_demands(settings):
+    network = tiny(**settings)
+    labels = torch.tensor([0, 2]) if 'num_classes' in settings else None
+    network(torch.randn(2, 1, 8, 8), torch.zeros(2), labels).sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
 @pytest.mark.parametrize('settings', [{}, NCSNPP])
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 def test_orders_of_memory_checkpoints_and_forward_derivatives(settings, layout, fill):
