@@ -95,8 +95,11 @@ def _weights_in(folder: Path) -> Path:
 
 
 def looks_like_weights(path: Path) -> bool:
-    """Whether a file begins as those do that are read here."""
-    beginning = _beginning(path)
+    """Whether a file begins as those do that are read here; not where it cannot be opened."""
+    try:
+        beginning = _beginning(path)
+    except InputError:
+        return False
     kinds = (_is_safetensors, is_saved, is_nvlabs, is_flax)
     return any(is_kind(beginning) for is_kind in kinds)
 
