@@ -63,6 +63,8 @@ def sampling_config(cfg: Mapping) -> Config:
 def denoiser_settings(cfg: Mapping) -> dict[str, str]:
     """``c_noise`` and ``parameterization`` of a config, where they are known by name."""
     denoiser = _part(_part(cfg, 'model'), 'denoiser')
+    if not denoiser:
+        return {}
     # Of a config that came in a file: nothing is imported by its names.
     network = MODELS.module_dict.get(str(_part(denoiser, 'network').get('type')))
     settings = dict(
