@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from .checkpoints import RELEASED, Checkpoint, is_checkpoint, sampling_part
+from .checkpoints.configs import denoiser_settings
 from .checkpoints.layouts import without_weights
 from .checkpoints.released import configs_folder
 from .diffusion.samplers import DiffusionSampler
@@ -53,23 +54,43 @@ def load_config(path: str | Path) -> Config:
         raise InputError(f'{path} is no config file that can be read: {error}') from error
 
 
-def _check_parameterization(checkpoint: Checkpoint, model: dict) -> None:
-    """Refuse a released file under the scalings that it was not trained with.
+def open_model(
+    config: str | Path, checkpoint: str | Path | None = None
+) -> tuple[Config, str | Path | Checkpoint | None]:
+    """The config and the weights that a command names, for :func:`init_model`.
 
-    Nothing in the file tells EDM weights and consistency weights apart; its name does.
+    Args:
+        config: As of :func:`load_config`.
+        checkpoint: As of :func:`init_model`.
+
+    Returns:
+        Of a ``config`` that is itself a checkpoint, that checkpoint as the weights, opened: its
+        file is read once.
+
+    Raises:
+        InputError: As of :func:`load_config`.
     """
-    released = checkpoint.released
-    given = model.get('denoiser', {}).get('parameterization', 'consistency')
-    if released is not None and isinstance(given, str) and given != released.parameterization:
+    if checkpoint in (None, 'auto') and is_checkpoint(config):
+        opened = Checkpoint(config)
+        return opened.sampling_config(), opened
+    return load_config(config), checkpoint
+
+
+def _check_parameterization(checkpoint: Checkpoint, model: dict) -> None:
+    """Refuse weights under scalings that they were not trained with, where they say theirs."""
+    said = checkpoint.settings().get('parameterization')
+    given = denoiser_settings(dict(model=model)).get('parameterization')
+    if said and given and given != said:
+        right = f'the config {checkpoint.released.name!r}' if checkpoint.released else 'its own'
         raise InputError(
-            f'{checkpoint} holds weights of the {released.parameterization} parameterization, and '
-            f'the config says {given}: take the config {released.name!r}.'
+            f'{checkpoint} holds weights of the {said} parameterization, and the config says '
+            f'{given}: take {right}.'
         )
 
 
 def init_model(
     config: str | Path | Config | dict,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
     device: str | torch.device | None = None,
     precision: str = 'fp32',
     ema: str | float | None = 'auto',
@@ -81,14 +102,14 @@ def init_model(
         config: As of :func:`load_config`, what :class:`mmengine.Config` read from a file, or a
             dict with the key ``model``.
         checkpoint: A file or folder of weights in any layout, see
-            :func:`~mmagic_cm.checkpoints.read_checkpoint`; 'auto' for the config's own
-            (``load_from``). None: the config itself, where it is a checkpoint, a folder or a
-            released name; else fresh weights, which draw nothing but smooth noise.
+            :func:`~mmagic_cm.checkpoints.read_checkpoint`, or an opened one; 'auto' for the
+            config's own (``load_from``). None: the config itself, where it is a checkpoint, a
+            folder or a released name; else fresh weights, which draw nothing but smooth noise.
         device: Default: a GPU where there is one, else the CPU.
         precision: 'fp32', 'bf16' or 'fp16' (GPU): what the network computes in, and keeps its
             weights in. Noise levels, scalings and embeddings stay in fp32.
         ema: Which weights of a training checkpoint: 'auto' (the longest EMA that there is), a rate
-            such as 0.999, or None (the online network).
+            such as 0.999, 'target' (the target network), or None (the online network).
         compile: Let torch.compile make one graph of the network, at the first image (a minute and
             more); or a mode of torch.compile: 'reduce-overhead' records CUDA graphs.
 
@@ -104,11 +125,7 @@ def init_model(
     """
     device = choose_device(device)
     if isinstance(config, str | Path):
-        if checkpoint in (None, 'auto') and is_checkpoint(config):
-            checkpoint = Checkpoint(config)
-            config = checkpoint.sampling_config()
-        else:
-            config = load_config(config)
+        config, checkpoint = open_model(config, checkpoint)
     if 'model' not in config:
         raise InputError("The config has no 'model'.")
     if precision not in PRECISIONS:

@@ -65,26 +65,26 @@ def join_processes(launcher: str) -> None:
 
 
 def parse_ema(text: str) -> str | float | None:
-    """The type of ``--ema``: ``auto``, ``none`` or a rate."""
-    if text in ('auto', 'none'):
+    """The type of ``--ema``: ``auto``, ``target``, ``none`` or a rate."""
+    if text in ('auto', 'target', 'none'):
         return None if text == 'none' else text
     try:
         return float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither 'auto' nor 'none' nor a rate such as 0.999"
+            f"{text!r} is neither 'auto', 'target' nor 'none', nor a rate such as 0.999"
         ) from error
 
 
 def add_ema_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--ema auto|RATE|none``."""
+    """Add ``--ema auto|RATE|target|none``."""
     parser.add_argument(
         '--ema',
         type=parse_ema,
         default='auto',
-        metavar='auto|RATE|none',
-        help='which weights of a training run: the longest EMA (default), one such as 0.999, or '
-        'the online network',
+        metavar='auto|RATE|target|none',
+        help='which weights of a training run: the longest EMA (default), one such as 0.999, the '
+        'target network, or the online one',
     )
 
 

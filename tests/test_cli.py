@@ -21,7 +21,10 @@ from mmagic_cm.cli import (
 from mmagic_cm.errors import InputError
 
 
-@pytest.mark.parametrize(('text', 'expected'), [('auto', 'auto'), ('none', None), ('0.999', 0.999)])
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [('auto', 'auto'), ('target', 'target'), ('none', None), ('0.999', 0.999)],
+)
 def test_ema(text, expected):
     assert parse_ema(text) == expected
 

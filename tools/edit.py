@@ -79,7 +79,7 @@ def names_of(paths: list[str]) -> list[str]:
 def main() -> None:
     """Edit, and write everything."""
     args = parse_args()
-    from mmagic_cm.apis import init_model, load_config
+    from mmagic_cm.apis import init_model, open_model
     from mmagic_cm.datasets.settings import merge_options
     from mmagic_cm.editing import TASKS, edit_pictures
     from mmagic_cm.io.images import decode_image, save_image
@@ -90,9 +90,9 @@ def main() -> None:
     names = ['walk'] if args.task == 'interpolation' else names_of(args.images)
     # What cannot be read is said before the weights are.
     pictures, masks = ([decode_image(p) for p in paths] for paths in (args.images, args.mask))
-    config = load_config(args.config)
+    config, checkpoint = open_model(args.config, args.checkpoint)
     merge_options(config, args.cfg_options)
-    model = init_model(config, args.checkpoint, args.device, args.precision, args.ema)
+    model = init_model(config, checkpoint, args.device, args.precision, args.ema)
     if args.guidance_scale is not None:
         model.guidance_scale = args.guidance_scale
     teacher = None

@@ -59,17 +59,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw."""
     args = parse_args()
-    from mmagic_cm.apis import init_model, load_config
+    from mmagic_cm.apis import init_model, open_model
     from mmagic_cm.datasets.settings import merge_options
     from mmagic_cm.sampling.choice import choose_sampler
     from mmagic_cm.sampling.sets import write_samples
 
-    config = load_config(args.config)
+    config, checkpoint = open_model(args.config, args.checkpoint)
     merge_options(config, args.cfg_options)
     own = config.get('model', {}).get('sampler')
     sampler = choose_sampler(own, args.sampler, args.ts, args.timesteps, args.num_scales)
     join_processes(args.launcher)
-    model = init_model(config, args.checkpoint, args.device, args.precision, args.ema)
+    model = init_model(config, checkpoint, args.device, args.precision, args.ema)
     if args.guidance_scale is not None:
         model.guidance_scale = args.guidance_scale
     write_samples(

@@ -11,18 +11,24 @@ from mmengine.config import Config
 from torch import nn
 
 from ..errors import InputError
-from .configs import config_inside, refuse_foreign_names, sampling_config
+from .configs import config_inside, denoiser_settings, refuse_foreign_names, sampling_config
 from .layouts import check_settings, fit_state_dict, select_weights
-from .reading import read_checkpoint
+from .reading import looks_like_weights, read_checkpoint
 from .released import find_released
 
-SUFFIXES = ('.pth', '.pt', '.pkl', '.safetensors')
+# By which a file that is damaged, or not there, is still taken for weights.
+_SUFFIXES = ('.pth', '.pt', '.pkl', '.msgpack', '.safetensors')
 
 
 def is_checkpoint(path: str | Path) -> bool:
-    """Whether a path names weights and no config: by its ending, a folder, or a released name."""
+    """Whether a path names weights and no config: a folder, a released name, or a file of them.
+
+    Of a file the name or the first bytes are looked at.
+    """
     path = Path(path)
-    return path.suffix in SUFFIXES or path.is_dir() or find_released(path) is not None
+    if path.suffix in _SUFFIXES or path.is_dir() or find_released(path) is not None:
+        return True
+    return path.is_file() and looks_like_weights(path)
 
 
 class Checkpoint:
@@ -71,6 +77,16 @@ class Checkpoint:
             inside = config_inside(self.content, self.source)
         return self.released.config() if inside is None and self.released else inside
 
+    def settings(self) -> dict[str, str]:
+        """How its denoiser is told the noise level and scaled, as far as the file says it.
+
+        ``c_noise`` and ``parameterization``, see :class:`~mmagic_cm.models.KarrasDenoiser`.
+        """
+        try:
+            return {} if self.config is None else denoiser_settings(self.config)
+        except InputError:  # a config that cannot be read says nothing, and another one may do
+            return {}
+
     def sampling_config(self) -> Config:
         """The config for sampling from it, safe to build, whose ``load_from`` names it.
 
@@ -96,12 +112,22 @@ class Checkpoint:
             ema: As of :func:`.select_weights`.
 
         Raises:
-            InputError: It cannot be read, has no such average, or is of another model.
+            InputError: It cannot be read, has no such average, or is of another model. (Scalings
+                may differ: a consistency model starts from EDM's weights.)
         """
         weights = self.weights(ema)
         try:
             fit_state_dict(weights, model.state_dict())
             check_settings(weights._metadata.get('', {}), model.denoiser.network)
+            self._check_c_noise(model.denoiser.c_noise)
         except InputError as error:
             raise InputError(f'{self}: {error}') from error
         return weights
+
+    def _check_c_noise(self, given: str) -> None:
+        said = self.settings().get('c_noise', given)
+        if said != given:
+            raise InputError(
+                f'its network is told the noise level by c_noise {said!r}, and this model says '
+                f'{given!r}.'
+            )

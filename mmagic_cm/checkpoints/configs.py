@@ -60,6 +60,25 @@ def sampling_config(cfg: Mapping) -> Config:
     )
 
 
+def denoiser_settings(cfg: Mapping) -> dict[str, str]:
+    """``c_noise`` and ``parameterization`` of a config, where they are known by name."""
+    denoiser = _part(_part(cfg, 'model'), 'denoiser')
+    if not denoiser:
+        return {}
+    # Of a config that came in a file: nothing is imported by its names.
+    network = MODELS.module_dict.get(str(_part(denoiser, 'network').get('type')))
+    settings = dict(
+        c_noise=denoiser.get('c_noise') or (network and getattr(network, 'c_noise', 'adm')),
+        parameterization=denoiser.get('parameterization', 'consistency'),
+    )
+    return {name: value for name, value in settings.items() if isinstance(value, str)}
+
+
+def _part(cfg: Mapping, name: str) -> Mapping:
+    part = cfg.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
 def refuse_foreign_names(cfg: Mapping, path: str | Path) -> None:
     """Refuse the config for sampling that came in a file and names anything but our own parts.
 

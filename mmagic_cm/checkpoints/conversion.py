@@ -26,7 +26,7 @@ class Source:
         config: The whole config: as given, from inside of the file, or of the released name; None
             where there is none.
         denoiser: Built from it on the meta device: settings and shapes.
-        ema: The rate of the average that was chosen, if any.
+        ema: The rate of the average that was chosen, if any, or 'target'.
         iteration: Of the training, where the file says so.
     """
 
@@ -34,7 +34,7 @@ class Source:
     weights: dict[str, torch.Tensor]
     config: Config | None
     denoiser: nn.Module | None
-    ema: float | None
+    ema: str | float | None
     iteration: int | None
 
     def sampling_config(self) -> Config:
@@ -65,6 +65,11 @@ class Source:
         if 'input_blocks.0.0.weight' not in self.weights:
             raise InputError(
                 f"The paper's code computes an ADMUNet alone, and {self.path} has none."
+            )
+        if self.denoiser is not None and self.denoiser.c_noise != 'adm':
+            raise InputError(
+                f"The paper's code tells its network 250 ln sigma, and that of {self.path} wants "
+                f'c_noise {self.denoiser.c_noise!r}.'
             )
         if self.denoiser is not None and self.denoiser.network.null_class:
             raise InputError(

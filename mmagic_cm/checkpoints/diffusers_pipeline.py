@@ -80,6 +80,11 @@ def pipeline_settings(
 
 def _sigma_min(denoiser: nn.Module) -> float:
     """The scheduler's sigma_min, which gives it the scalings of the denoiser."""
+    if denoiser.c_noise != 'adm':
+        raise InputError(
+            f"ConsistencyModelPipeline tells its network 250 ln sigma; this model's wants c_noise "
+            f'{denoiser.c_noise!r}: it cannot be written for diffusers.'
+        )
     given, data = denoiser.parameterization, denoiser.sigma_data
     sigma = torch.tensor(_LEVELS, dtype=torch.float64, device='cpu')
     norm = (sigma**2 + data**2).sqrt()
@@ -89,7 +94,7 @@ def _sigma_min(denoiser: nn.Module) -> float:
             c_out=(sigma - least) * data / norm,
             c_in=1 / norm,
         )
-        if denoiser.c_noise == 'adm' and all(
+        if all(
             torch.allclose(getattr(given, name)(sigma), values, rtol=1e-5, atol=1e-8)
             for name, values in expected.items()
         ):

@@ -11,43 +11,53 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from .diffusers_layout import check_unet_config, from_diffusers, is_diffusers
+from .jax_layout import from_jax, is_jax
 
 # Our state dicts: 'denoiser.network.<name>', and 'target.network.<name>' while training needs one.
 # The paper's files hold '<name>' alone.
-NETWORK = 'denoiser.network.'
+NETWORK, TARGET = 'denoiser.network.', 'target.network.'
 
 
 def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> OrderedDict:
-    """Choose among the online network and the evaluation EMAs of a checkpoint.
+    """Choose among the online network, the target network and the EMAs of a checkpoint.
 
     Args:
         checkpoint: As :func:`~mmagic_cm.checkpoints.read_checkpoint` returns it.
         ema: 'auto' for the longest EMA that there is, else the only weights; a rate such as
-            0.999; None for the online network.
+            0.999; 'target' for the target network; None for the online network.
 
     Returns:
         A state dict for :class:`~mmagic_cm.models.ConsistencyModel`.
 
     Raises:
-        InputError: There is no EMA of this rate.
+        InputError: There is no EMA of this rate, or no target network.
     """
     emas = checkpoint.get('emas', {})
+    given = checkpoint.get('state_dict', checkpoint)
     if ema is None or (ema == 'auto' and not emas):
-        chosen = checkpoint.get('state_dict', checkpoint)
-        weights = OrderedDict(chosen)
+        weights = OrderedDict(given)
         # What torch hands on to the module: here the settings of a UNet2DModel.
-        weights._metadata = getattr(chosen, '_metadata', {})
+        weights._metadata = getattr(given, '_metadata', {})
         return weights
+    if ema == 'target':
+        target = {name: weight for name, weight in given.items() if name.startswith(TARGET)}
+        if not target:
+            raise InputError('The checkpoint has no target network: only training needs one.')
+        return _online({name.removeprefix('target.'): weight for name, weight in target.items()})
     rates = {float(rate): rate for rate in emas}
     rate = max(rates) if ema == 'auto' else ema
     if rate not in rates:
         known = ', '.join(emas) or 'none'
         raise InputError(
             f'The checkpoint has no EMA of rate {ema!r}; it has: {known}. '
-            f"'auto' takes the longest, None the online network."
+            f"'auto' takes the longest, 'target' the target network, None the online network."
         )
-    average = emas[rates[rate]]
-    weights = OrderedDict({f'denoiser.{name}': weight for name, weight in average.items()})
+    return _online(emas[rates[rate]])
+
+
+def _online(denoiser: Mapping[str, torch.Tensor]) -> OrderedDict:
+    """A state dict with another denoiser in the place of the online one."""
+    weights = OrderedDict({f'denoiser.{name}': weight for name, weight in denoiser.items()})
     weights._metadata = {}
     return weights
 
@@ -78,18 +88,25 @@ def fit_state_dict(
 ) -> None:
     """Bring weights into our layout, in place, and refuse those that do not fit.
 
+    What only training needs is left out where the model has no place for it: a target network,
+    what learns in an objective, the input by which EDM's network is told of augmentation.
+
     Args:
-        weights: A state dict in our layout, in that of the paper's files or in diffusers'.
+        weights: A state dict in our layout, in that of the paper's files, diffusers' or JAX's.
         expected: The state dict of the model that is to take them.
 
     Raises:
         InputError: Names the first keys and shapes that differ.
     """
     rename_to_ours(weights)
+    if is_jax(weights):
+        names = [name.removeprefix(NETWORK) for name in expected if name.startswith(NETWORK)]
+        for prefix in (NETWORK, TARGET):
+            from_jax(weights, names, prefix)
     for part in ('target.', 'objective.'):
         given = [name for name in weights if name.startswith(part)]
         wanted = [name for name in expected if name.startswith(part)]
-        if given and not wanted:  # to sample, the online network is enough
+        if given and not wanted:
             for name in given:
                 del weights[name]
         elif wanted and not given:
@@ -97,6 +114,9 @@ def fit_state_dict(
             # learns in the objective as it is.
             own = weights if part == 'target.' else expected
             weights |= {name: own.get(name.replace('target.', 'denoiser.', 1)) for name in wanted}
+    for name in [name for name in weights if name.endswith('network.map_augment.weight')]:
+        if name not in expected:  # of no augmentation it says nothing
+            del weights[name]
     problems = _differences(weights, expected)
     if problems:
         shown = '; '.join(problems[:3])

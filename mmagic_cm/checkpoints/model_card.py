@@ -84,6 +84,12 @@ def _training(source: Source) -> str:
         'Started from': Path(model.get('init_from') or '').name,
         'Length': f'{source.iteration:,} batches{size}' if source.iteration else '',
         'Optimizer': _settings((config.get('optim_wrapper') or {}).get('optimizer')),
-        'Weights': f'the exponential moving average of rate {source.ema}' if source.ema else '',
+        'Weights': _which(source.ema),
     }
     return '\n'.join(f'- {key}: {fact}.' for key, fact in facts.items() if fact) or _UNKNOWN
+
+
+def _which(ema: str | float | None) -> str:
+    if ema == 'target':
+        return 'the target network'
+    return f'the exponential moving average of rate {ema}' if ema else ''

@@ -37,6 +37,8 @@ _ARGUMENTS = {
 _MAX_PARTS = 10_000
 _PAIRS = {'EMPTY_LIST', 'LIST', 'TUPLE2'}
 _ZIP = b'PK\x03\x04'  # by which torch, too, tells its two kinds of files
+# What the first pickle of the older kind is: a number.
+_LEGACY = pickle.dumps(torch.serialization.MAGIC_NUMBER, 2)
 _LEGACY_PICKLES = 5  # of the older kind, one after another: the fourth is the content
 
 
@@ -78,6 +80,14 @@ _ALLOWED = [
     np.dtype,
     *{type(np.dtype(kind)) for kind in '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']},
 ]
+
+
+def is_saved(beginning: bytes) -> bool:
+    """Whether torch.save has written a file that begins so."""
+    if beginning[:4] == _ZIP:  # whose first part it is: in those of numpy it is an array
+        length = int.from_bytes(beginning[26:28], 'little')
+        return beginning[30 : 30 + length].endswith(b'/data.pkl')
+    return beginning.startswith(_LEGACY)
 
 
 def load_pickled(path: Path, map_location: Any, mmap: bool) -> Any:

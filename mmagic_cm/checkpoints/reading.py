@@ -19,9 +19,10 @@ from ..errors import InputError
 from ..io.cached_file import CachedFile, cache_folder
 from ..io.files import existing_file
 from .diffusers_pipeline import model_config
+from .jax import is_flax, read_jax
 from .layouts import is_diffusers
 from .nvlabs import is_nvlabs, read_nvlabs
-from .pickles import load_pickled
+from .pickles import is_saved, load_pickled
 from .released import find_checkpoint
 
 # Of a safetensors file: our settings, as JSON (a single key: their order in the file is random).
@@ -37,18 +38,19 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
     """Read weights; every loader of this package and, through it, of MMEngine ends here.
 
     Args:
-        path: A ``.pth`` or ``.pt`` of MMEngine, of the paper's code, or a plain state dict; a
-            ``.safetensors``; a folder of a diffusers pipeline or of its UNet2DModel, or the file
-            of weights in it; a released name, which means its file in the cache; an http address.
+        path: A file, by whatever name: MMEngine's, the paper's, a plain state dict, safetensors,
+            a pickle of NVlabs' EDM and its descendants, a flax checkpoint of the paper's JAX code;
+            a folder of a diffusers pipeline or of its UNet2DModel, or the file of weights in it; a
+            released name, which means its file in the cache; an http address.
         map_location: As of :func:`torch.load`; 'meta' for names and shapes alone.
         mmap: Map the file into memory, so that only what is used takes room there. For those who
             copy at once what they need: who writes the file anew kills the process that has it
             mapped.
 
     Returns:
-        The dictionary in the file. For a ``.safetensors`` ``dict(state_dict=..., meta=...)``,
-        where meta is what :mod:`.writing` has put there, or of a folder of diffusers' pipeline
-        the config that it amounts to.
+        The dictionary in the file. Of safetensors ``dict(state_dict=..., meta=...)``, where meta
+        is what :mod:`.writing` has put there; of a folder of diffusers' pipeline, and of NVlabs'
+        pickles, meta is the config that they amount to. Of JAX, see :func:`.jax.read_jax`.
 
     Raises:
         InputError: No such file; a file that is no checkpoint, is cut short, or holds anything
@@ -62,10 +64,10 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
     existing_file(path, 'regular file of weights')
     if path.suffix == '.json':
         checkpoint = _read_shards(path, map_location)
-    elif _is_safetensors(path):
+    elif path.suffix == '.safetensors' or _is_safetensors(_beginning(path)):
         checkpoint = _read_safetensors(path, map_location)
     else:
-        checkpoint = _read_pickle(path, map_location, mmap)
+        checkpoint = _read_other(path, map_location, mmap)
     _check_entries(path, checkpoint)
     weights = checkpoint.get('state_dict', checkpoint)
     if is_diffusers(weights) and (path.parent / 'config.json').is_file():
@@ -92,20 +94,35 @@ def _weights_in(folder: Path) -> Path:
     )
 
 
-def _is_safetensors(path: Path) -> bool:
-    """By its content: the length of a header, then the header, which is JSON."""
-    if path.suffix == '.safetensors':
-        return True
+def looks_like_weights(path: Path) -> bool:
+    """Whether a file begins as those do that are read here; not where it cannot be opened."""
+    try:
+        beginning = _beginning(path)
+    except InputError:
+        return False
+    kinds = (_is_safetensors, is_saved, is_nvlabs, is_flax)
+    return any(is_kind(beginning) for is_kind in kinds)
+
+
+def _beginning(path: Path) -> bytes:
     try:
         with open(path, 'rb') as file:
-            beginning = file.read(9)
-    except OSError:  # the reader of the others will meet it again, and say it
-        return False
-    return beginning[8:] == b'{' and beginning[4:8] == bytes(4)
+            return file.read(4096)
+    except OSError as error:
+        raise InputError(f'{path} cannot be read: {error}') from error
+
+
+def _is_safetensors(beginning: bytes) -> bool:
+    """By its content: the length of a header, then the header, which is JSON."""
+    return beginning[8:9] == b'{' and beginning[4:8] == bytes(4)
+
+
+def _device(map_location: Any) -> str | torch.device:
+    return map_location if isinstance(map_location, str | torch.device) else 'cpu'
 
 
 def _read_safetensors(path: Path, map_location: Any) -> dict:
-    device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
+    device = _device(map_location)
     try:
         with safe_open(path, 'pt') as file:
             meta = json.loads((file.metadata() or {}).get(META_KEY, '{}'))
@@ -136,12 +153,17 @@ def _read_shards(index: Path, map_location: Any) -> dict:
     return dict(state_dict=weights)
 
 
-def _read_pickle(path: Path, map_location: Any, mmap: bool) -> dict:
+def _read_other(path: Path, map_location: Any, mmap: bool) -> dict:
+    beginning = _beginning(path)
     try:
-        if is_nvlabs(path):
-            checkpoint = read_nvlabs(path)
+        if is_flax(beginning):
+            checkpoint = _placed(read_jax(path), map_location)
+        elif is_nvlabs(beginning):
+            checkpoint = _placed(read_nvlabs(path), map_location)
         else:
             checkpoint = load_pickled(path, map_location, mmap)
+    except InputError as error:
+        raise InputError(f'{path} cannot be read: {error}') from error
     except pickle.UnpicklingError as error:
         reason = str(error).split('WeightsUnpickler error: ')[-1].strip().split('\n')[0]
         raise InputError(
@@ -155,6 +177,13 @@ def _read_pickle(path: Path, map_location: Any, mmap: bool) -> dict:
         ) from error
     if not isinstance(checkpoint, dict):
         raise InputError(f'{path} holds a {type(checkpoint).__name__}, no dictionary of weights.')
+    return checkpoint
+
+
+def _placed(checkpoint: dict, map_location: Any) -> dict:
+    for weights in (checkpoint['state_dict'], *checkpoint.get('emas', {}).values()):
+        for name in weights:
+            weights[name] = weights[name].to(_device(map_location))
     return checkpoint
 
 

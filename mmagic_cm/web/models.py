@@ -11,8 +11,7 @@ from mmengine.config import Config
 from torchvision.models import ResNet50_Weights
 
 from ..apis import init_model, load_config
-from ..checkpoints import RELEASED, Checkpoint
-from ..checkpoints.checkpoint import SUFFIXES
+from ..checkpoints import RELEASED, Checkpoint, find_released, is_checkpoint
 from ..checkpoints.released import cache_folder, configs_folder
 from ..diffusion.samplers import OnestepSampler
 from ..errors import InputError, closest
@@ -55,12 +54,12 @@ class Shelf:
 
     def checkpoints(self) -> dict[str, Path]:
         """Files of weights by name: those of runs, newest first, released models, the cache's."""
-        of_runs = [item for item in self._walk() if item[1].suffix in SUFFIXES]
+        of_runs = [item for item in self._walk() if is_checkpoint(item[1])]
         found = dict(sorted(of_runs, key=lambda item: -item[1].stat().st_mtime))
         found |= {name: model.path for name, model in RELEASED.items()}
         cache = cache_folder()
         for path in sorted(cache.rglob('*')):
-            if path.suffix in SUFFIXES and path.is_file() and path.stem not in RELEASED:
+            if path.is_file() and is_checkpoint(path) and find_released(path) is None:
                 found.setdefault(str(path.relative_to(cache)), path)
         return found
 

@@ -3,15 +3,22 @@
 import functools
 import http.server
 import json
+import pickle
 import shutil
+import sys
 import threading
+import types
 from collections import OrderedDict
 
+import msgpack
+import numpy as np
 import pytest
 import torch
 from mmengine import Config
+from torch import nn
 
 from mmagic_cm.checkpoints.conversion import Source
+from mmagic_cm.checkpoints.jax_layout import _layers
 from mmagic_cm.checkpoints.writing import write_openai
 from mmagic_cm.registry import MODELS
 
@@ -136,3 +143,92 @@ def server(tmp_path, monkeypatch):
         threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
         yield folder, f'http://127.0.0.1:{httpd.server_port}'
         httpd.shutdown()
+
+
+class Persistent:
+    """Pickles as NVlabs' code pickles an object: what it is called, its source, what it holds."""
+
+    def __init__(self, name, source='', modules=None, **state):
+        state |= dict(_parameters=OrderedDict(), _buffers=OrderedDict())
+        state |= dict(_modules=OrderedDict(modules or {}))
+        self.name, self.source, self.state = name, source, state
+
+    def child(self, name):
+        return self.state['_modules'].setdefault(name, Persistent('Block'))
+
+    def __reduce__(self):
+        meta = dict(type='class', version=6, module_src=self.source, class_name=self.name)
+        return _reconstruct_persistent_obj, (dict(meta, state=self.state),)
+
+
+def _reconstruct_persistent_obj(meta):
+    raise AssertionError('their code is not called')
+
+
+_reconstruct_persistent_obj.__module__ = 'torch_utils.persistence'
+
+
+@pytest.fixture
+def write_nvlabs(tmp_path, monkeypatch):
+    """``write_nvlabs(weights, init_kwargs, ...)``: a pickle of NVlabs' kind; its path."""
+    for name in ('torch_utils', 'torch_utils.persistence'):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules['torch_utils.persistence']._reconstruct_persistent_obj = _reconstruct_persistent_obj
+
+    def write(weights, init_kwargs, denoiser='EDMPrecond', network='SongUNet', source='', **state):
+        inner = Persistent(network, source, _init_kwargs=init_kwargs)
+        for name, tensor in weights.items():
+            *path, last = name.split('.')
+            module = functools.reduce(Persistent.child, path, inner)
+            kind = '_buffers' if last in ('freqs', 'resample_filter') else '_parameters'
+            module.state[kind][last] = tensor if kind == '_buffers' else nn.Parameter(tensor)
+        outer = Persistent(denoiser, source, dict(model=inner), sigma_data=0.5, **state)
+        content = dict(ema=outer, loss_fn=None, augment_pipe=None, dataset_kwargs={})
+        with open(tmp_path / 'network.pkl', 'wb') as file:
+            pickle.dump(content, file, 4)
+        return tmp_path / 'network.pkl'
+
+    return write
+
+
+@pytest.fixture(scope='session')
+def packed():
+    """``packed(tree)``: a tree of arrays as flax packs it; of texts and numbers, too."""
+
+    def extension(array):
+        content = array.shape, array.dtype.name, array.tobytes()
+        return msgpack.ExtType(1, msgpack.packb(content))
+
+    return functools.partial(msgpack.packb, default=extension)
+
+
+@pytest.fixture(scope='session')
+def jax_tree():
+    """``jax_tree(network)``: a SongUNet's parameters by flax's names, in nested dictionaries."""
+
+    def make(network) -> dict:
+        weights, tree = network.state_dict(), {}
+        for ours, theirs in _layers([*weights]):
+            for parameter in ('weight', 'bias', 'freqs'):
+                name = f'{ours}.{parameter}'
+                if name not in weights:
+                    continue
+                whole = weights[name].numpy()
+                for i, layer in enumerate(theirs):
+                    part = whole[i::3] if len(theirs) == 3 else whole
+                    if 'NIN' in layer and parameter == 'weight':
+                        part = part[:, :, 0, 0]
+                    axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[part.ndim]
+                    inner = functools.reduce(
+                        lambda t, n: t.setdefault(n, {}), layer.split('/'), tree
+                    )
+                    inner[ending(layer, parameter)] = np.ascontiguousarray(part.transpose(axes))
+        return tree
+
+    def ending(layer: str, parameter: str) -> str:
+        kind = layer.split('/')[-1].rpartition('_')[0]
+        special = dict(GroupNorm=('scale', 'bias'), NIN=('W', 'b'), Conv2d=('weight', 'bias'))
+        weight, bias = special.get(kind, ('kernel', 'bias'))
+        return dict(weight=weight, bias=bias, freqs='W')[parameter]
+
+    return make

@@ -128,3 +128,24 @@ def test_what_sampling_needs_of_a_config():
     cfg = sampling_config(load_config(CONFIGS / 'cd-l2_8xb256-imagenet1k-64x64.py'))
     assert cfg.model.keys() == {'type', '_scope_', 'denoiser', 'sampler'}
     assert cfg.keys() == {'default_scope', 'custom_imports', 'model'}
+
+
+@pytest.mark.parametrize(
+    ('change', 'word'),
+    [
+        ('c_noise', "c_noise 'edm', and this model says 'adm'"),
+        ('parameterization', 'of the edm parameterization'),
+    ],
+)
+def test_a_file_that_says_otherwise_than_the_given_config(change, word, recorded, tmp_path):
+    said = recorded('cond').source().config
+    said.model.denoiser[change] = 'edm'
+    weights = {f'denoiser.network.{k}': v for k, v in recorded('cond').weights.items()}
+    for text in (said.pretty_text, 'model = neither(values, nor=names)', "model = dict(type='x')"):
+        torch.save(dict(state_dict=weights, meta=dict(cfg=text)), tmp_path / 'x.pth')
+        if text == said.pretty_text:
+            with pytest.raises(InputError, match=word):
+                init_model(recorded('cond').cfg, tmp_path / 'x.pth', 'cpu')
+        else:  # what cannot be read, or is not there, says nothing
+            expected = recorded('cond', 'edm')
+            expected.assert_gives_the_recorded(init_model(expected.cfg, tmp_path / 'x.pth', 'cpu'))

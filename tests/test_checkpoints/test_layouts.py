@@ -48,6 +48,16 @@ def test_none_is_the_online_network():
     assert values(select_weights(CHECKPOINT, None)) == values(ours(1) | target(2))
 
 
+def test_the_target_network_in_the_place_of_the_online_one():
+    weights = select_weights(CHECKPOINT, 'target')
+    assert values(weights) == values(ours(2))
+    fit_state_dict(weights, ours() | target())
+    assert values(weights) == values(ours(2) | target(2))
+    for checkpoint in (network(), dict(CHECKPOINT, state_dict=ours(1))):
+        with pytest.raises(InputError, match='no target network'):
+            select_weights(checkpoint, 'target')
+
+
 @pytest.mark.parametrize('ema', ['auto', None])
 @pytest.mark.parametrize('checkpoint', [network(), dict(state_dict=network())])
 def test_files_without_averages_have_one_set_of_weights(checkpoint, ema):

@@ -5,13 +5,19 @@ import json
 import shutil
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors.torch import load_file, save_file
 
 from mmagic_cm.apis import init_model
-from mmagic_cm.checkpoints import checkpoint, read_checkpoint, register_safe_loaders
+from mmagic_cm.checkpoints import (
+    checkpoint,
+    is_checkpoint,
+    read_checkpoint,
+    register_safe_loaders,
+)
 from mmagic_cm.errors import InputError
 from mmagic_cm.registry import MODELS
 
@@ -88,6 +94,27 @@ def test_other_files_of_diffusers(ending, written, recorded):
     else:
         file.rename(file.with_name(f'diffusion_pytorch_model{ending}'))
     expected.assert_gives_the_recorded(init_model(expected.cfg, folder, 'cpu'))
+
+
+@pytest.mark.parametrize('layout', ['openai', 'training', 'published.safetensors'])
+def test_without_a_suffix_it_is_still_a_checkpoint(layout, written, recorded, tmp_path):
+    path = written(layout).rename(tmp_path / 'checkpoint_80')
+    assert is_checkpoint(path)
+    if layout != 'openai':  # which does not say what it is of
+        recorded('cond').assert_gives_the_recorded(init_model(path, device='cpu'))
+
+
+@pytest.mark.parametrize('saved', ['legacy', 'text', 'arrays', 'nothing'])
+def test_what_else_is_a_checkpoint(saved, tmp_path):
+    path = tmp_path / 'file'
+    with open(path, 'wb') as file:
+        if saved == 'legacy':
+            torch.save({}, file, _use_new_zipfile_serialization=False)
+        elif saved == 'text':
+            file.write(b'model = dict()\n')
+        elif saved == 'arrays':
+            np.savez(file, np.zeros(1))
+    assert is_checkpoint(path) == (saved == 'legacy')
 
 
 def test_the_kind_of_file_is_told_by_its_content(written, recorded):

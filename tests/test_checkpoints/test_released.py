@@ -241,7 +241,7 @@ def test_a_released_name_is_its_file_in_the_cache_wherever_a_path_is(cache, reco
     [('edm_cat256_ema', 'consistency', 'edm'), ('ct_cat256', 'edm', 'c')],
 )
 def test_a_file_under_the_other_scalings(name, given, right, cache, recorded):
-    (cache / f'{name}.pt').touch()
+    torch.save(recorded('cond').weights, cache / f'{name}.pt')
     for path in (f'{name}.pt', cache / f'{name}.pt'):
         with pytest.raises(InputError, match=f'weights of the {right}.* config says {given}: take'):
             init_model(recorded('cond', given).cfg, path, 'cpu')

@@ -76,6 +76,22 @@ def test_which_ema(run_script, files, tmp_path):
         assert torch.equal(found, weights[name])
 
 
+def test_the_target_network(run_script, files, tmp_path):
+    folder, best = files
+    state = torch.load(folder / 'iter_7.pth', weights_only=True)
+    weights = best.denoiser.state_dict().items()
+    state['state_dict'] |= {f'target.{name}': weight + 1 for name, weight in weights}
+    torch.save(state, tmp_path / 'run.pth')
+    args = ('--ema', 'target')
+    out = tmp_path / 'x.pt'
+    assert run_script(CONVERT, tmp_path / 'run.pth', '--to', 'openai', '--out', out, *args)[0] == 0
+    found = torch.load(out, weights_only=True)
+    assert all(torch.equal(found[name.removeprefix('network.')], w + 1) for name, w in weights)
+    assert run_script(PUBLISH, tmp_path / 'run.pth', tmp_path / 'card', *args)[0] == 0
+    [card] = tmp_path.glob('card*.md')
+    assert 'Weights: the target network.' in card.read_text()
+
+
 def test_what_convert_refuses(refusal, files, tmp_path):
     source = files[0] / 'iter_7.pth'
     assert 'x.pt' in refusal(CONVERT, source, '--to', 'ours', '--out', tmp_path / 'x.pt')

@@ -4,6 +4,7 @@ import os
 import shutil
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from mmagic_cm.checkpoints import RELEASED, checkpoint, read_checkpoint
@@ -28,6 +29,19 @@ def test_what_is_found(shelf, cache):
     assert configs[0] == 'digits/tiny.py'
     assert 'consistency_models/ect_1xb96-digits-8x8.py' in configs
     assert [*shelf.runs()] == ['digits']
+
+
+def test_files_are_told_by_their_beginning(shelf, work_dirs):
+    folder = work_dirs / 'digits'
+    shutil.copy(folder / 'iter_2.pth', folder / 'checkpoint_80')
+    np.savez(folder / 'samples.npz', np.zeros(3))
+    (folder / 'log.txt').write_text('a text')
+    found = {name for name in shelf.checkpoints() if name.startswith('digits/')}
+    num_classes = shelf.model('digits/checkpoint_80').num_classes
+    for name in ('checkpoint_80', 'samples.npz', 'log.txt'):
+        (folder / name).unlink()
+    assert found == {'digits/checkpoint_80', 'digits/iter_2.pth'}
+    assert num_classes == 10
 
 
 def test_the_newest_checkpoint_comes_first(shelf, work_dirs):
