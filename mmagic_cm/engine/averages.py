@@ -30,7 +30,7 @@ def took_step(runner: Runner) -> bool:
 class EMATracker:
     """Averages of a module's state at any number of rates.
 
-    Parameters are averaged; buffers, of which our networks have none, are copied.
+    Parameters are averaged; buffers (SongUNet's frequencies and filters) are copied.
 
     Args:
         module: What to follow; the averages start equal to it.

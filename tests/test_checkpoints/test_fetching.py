@@ -1,11 +1,13 @@
 """Downloads of released weights: what is kept, and what is not."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from mmengine import Config
 
+from mmagic_cm.apis import init_model
 from mmagic_cm.checkpoints import RELEASED, Checkpoint
 from mmagic_cm.checkpoints.fetching import fetch
 from mmagic_cm.checkpoints.released import ReleasedModel
@@ -92,3 +94,29 @@ def test_a_pickle_of_edm(server, cache, data, monkeypatch):
 def test_an_unknown_name_is_answered_with_the_closest():
     with pytest.raises(InputError, match=f"'{NAME}'"):
         fetch('ct_cat2566')
+
+
+def test_a_checkpoint_of_jax(server, cache, data, goldens, monkeypatch):
+    folder, address = server
+    name, recorded = 'cd_cifar10_lpips', goldens('jax_ncsnpp_tiny')
+    theirs, model = json.loads(str(recorded['config'])), RELEASED['cd_cifar10_lpips']
+    network = dict(
+        model_channels=theirs['nf'],
+        num_res_blocks=theirs['num_res_blocks'],
+        channel_mult=tuple(theirs['ch_mult']),
+    )
+    small = model.config()
+    small.merge_from_dict({'model.denoiser.network': network})
+    monkeypatch.setattr(ReleasedModel, 'config', lambda self: small)
+    monkeypatch.setitem(RELEASED, name, replace(model, url=f'{address}/checkpoint_80'))
+    whole = (data / 'goldens/jax_ncsnpp_tiny.msgpack').read_bytes()
+    for content in (whole[:-100_000], b'<html>'):
+        (folder / 'checkpoint_80').write_bytes(content)
+        with pytest.raises(InputError, match=name):
+            fetch(name)
+        assert [*cache.iterdir()] == []
+    (folder / 'checkpoint_80').write_bytes(whole)
+    assert fetch(name) == cache / f'{name}.msgpack'
+    with torch.no_grad():
+        found = init_model(name, device='cpu').denoiser(recorded['x_t'], recorded['sigmas'])
+    torch.testing.assert_close(found, recorded['denoised_consistency'], rtol=0, atol=2e-5)
