@@ -276,6 +276,7 @@ def test_slow_bfloat16_is_said(has_bf16, config, monkeypatch, caplog):
     assert len(warnings) == (0 if has_bf16 else 1)
 
 
+@pytest.mark.slow
 def test_compiled_images_are_the_same(config, build_model, tmp_path, monkeypatch, in_child):
     def check():
         compile = nn.Module.compile

@@ -1,7 +1,7 @@
 """What metrics look at instead of pixels: feature extractors, and the features of a set."""
 
 from abc import ABC, abstractmethod
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -133,43 +133,28 @@ class Features:
     ``len`` is the number of images; ``features['features']`` is an array.
 
     Args:
-        arrays: float32 (N, D) by name, N the same for all, in the same order of images.
+        arrays: (N, D) by name, N the same for all, in the same order of images.
         identity: Of the extractor.
 
+    Attributes:
+        arrays: float32.
+        identity: As given.
+
     Raises:
-        InputError: The numbers of images differ, or there are none, or a feature is not finite:
-            names the first image.
+        InputError: There are no images, or a feature is not finite: names the first image.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], identity: str) -> None:
-        self._arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        self.arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
         self.identity = identity
-        for array in self._arrays.values():
+        for array in self.arrays.values():
             as_tensor(array)
-        counts = {len(array) for array in self._arrays.values()}
-        if len(counts) != 1:
-            raise InputError(f'Features of one set are of as many images, not of {sorted(counts)}.')
-        self._count = counts.pop()
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._arrays
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
+        return self.arrays[name]
 
     def __len__(self) -> int:
-        return self._count
-
-    def keys(self) -> KeysView[str]:
-        """Their names."""
-        return self._arrays.keys()
-
-    def items(self) -> ItemsView[str, np.ndarray]:
-        """Names and arrays."""
-        return self._arrays.items()
+        return len(next(iter(self.arrays.values())))
 
 
 def extract(

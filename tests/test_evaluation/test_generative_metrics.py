@@ -83,7 +83,7 @@ def test_images_that_were_not_drawn_are_missed():
     feed(metric, [*range(50), 3])
     with pytest.raises(InputError, match=r'50 .* 60'):
         metric.evaluate(60)
-    with pytest.raises(InputError, match='no images'):
+    with pytest.raises(InputError):
         metric.evaluate(60)
 
 

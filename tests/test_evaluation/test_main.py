@@ -85,19 +85,3 @@ def test_a_torchscript_file_is_an_extractor(command):
     found = command('train.npz', 'test.npz', '--extractor', 'flat.pt', '--metrics', 'recall')
     assert 0 < found['recall'] <= 1
     assert found['about']['extractor'].startswith('ModuleFeatures')
-
-
-@pytest.mark.parametrize(
-    ('args', 'name'),
-    [
-        (('none.npz', 'test.npz'), 'none.npz'),
-        (('train.npz', 'small.npz'), '4 x 4'),
-        (('train.npz', 'test.npz', '--num-samples', 398), 'not 398'),
-        (('train.npz', 'test.npz', '--extractor', 'no.pt'), 'no.pt'),
-    ],
-)
-def test_refusals(args, name, command, capsys):
-    save_npz(TEST[:, :4, :4], None, 'small.npz')
-    with pytest.raises(SystemExit):
-        command(*args[:2], '--extractor', 'pixels', *args[2:])
-    assert name in capsys.readouterr().err

@@ -58,7 +58,7 @@ def test_the_noise_range_is_the_denoisers(build_model, tiny_config):
 
 def test_a_network_says_what_a_model_must_know(tiny_config):
     denoiser = KarrasDenoiser(nn.Conv2d(1, 1, 1))
-    with pytest.raises(InputError, match='num_classes and no image_size'):
+    with pytest.raises(InputError, match='num_classes'):
         ConsistencyModel(denoiser)
 
 
@@ -319,7 +319,7 @@ def test_strict_inside_a_wrapper(model, build_model):
     wrapper.load_state_dict(weights)
     assert same_weights(model, build_model(seed=1).state_dict())
     del weights[f'module.{KEY}']
-    with pytest.raises(InputError, match='is missing'):
+    with pytest.raises(InputError, match=KEY):
         wrapper.load_state_dict(weights, strict=False)
 
 

@@ -152,17 +152,3 @@ def test_a_table_and_a_json(benchmark, tmp_path, what, precision):
     assert figures['tflop_per_s'] == pytest.approx(figures['tflop'] / ours)
     assert f'{figures["speedup"]["reference (fp32)"]:.2f} times as fast' in printed
     assert 'convolution' in printed
-
-
-@pytest.mark.parametrize(
-    'arguments',
-    [
-        (DIGITS, '--what', 'train', '--compile'),
-        (DIGITS, '--what', 'train', '--compare', 'diffusers'),
-        (f'{CONFIGS}/consistency_models_8xb256-imagenet1k-onestep-64x64.py', '--what', 'train'),
-    ],
-)
-def test_what_it_refuses(benchmark, arguments):
-    code, _, refusal = benchmark('--device', 'cpu', *arguments)
-    assert code == 1
-    assert 'error: ' in refusal

@@ -131,25 +131,6 @@ def test_progress_is_shown(run_script, files, tmp_path):
     assert 'image/s' in shown
 
 
-@pytest.mark.parametrize(
-    ('words', 'named'),
-    [
-        ('--labels 10', '10'),
-        ('--sampler heun steps=3', "'num_steps'"),
-        ('--timesteps 0,106', 'timesteps'),
-        ('--ema 0.5', '0.9'),
-        ('--batch-size 0', 'batch_size'),
-        ('--launcher pytorch', 'torchrun'),
-        ('--cfg-options model.sampler.rhoo=7', "'rhoo'"),
-    ],
-)
-def test_mistakes_are_answered_with_one_line(words, named, refusal, files, monkeypatch, tmp_path):
-    monkeypatch.delenv('RANK', raising=False)
-    line = '--num-samples', 6, '--out', tmp_path / 'a.npz', *words.split()
-    assert named in refusal(TOOL, *files, *line)
-    assert not list(tmp_path.glob('a.npz*'))
-
-
 @pytest.mark.slow
 def test_torchrun_is_killed_and_goes_on(files, sample, tmp_path):
     """Two processes and batches of 3, killed; then one process and batches of 64."""

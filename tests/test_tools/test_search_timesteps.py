@@ -124,17 +124,6 @@ def test_the_configs_own_is_judged_first(command, checkpoints, tmp_path):
     assert read_cache(tmp_path)[0]['sampler']['ts'] == [0, 1, 5]
 
 
-def test_what_it_refuses(command, checkpoints, tmp_path):
-    for args, named in (
-        (['none.pth'], 'none.pth'),
-        ([checkpoints[0], '--num-scales', '2'], '2 scales'),
-        ([checkpoints[0], *FAST, '--metric', 'fid'], "'fid'"),
-    ):
-        status, _, said = command(CONFIG, *args, '--work-dir', tmp_path)
-        assert status == 1
-        assert named in said
-
-
 @pytest.mark.slow
 def test_a_second_level_no_worse_than_the_configs_own(tmp_path):
     """Of a model that has learnt something: 140 iterations draw digits that are blurred."""

@@ -220,15 +220,6 @@ def test_a_port_that_is_taken(page):
         pass
 
 
-@pytest.mark.parametrize(
-    ('option', 'value'), [('--port', '70000'), ('--work-dirs', 'not/there'), ('--device', 'gpu')]
-)
-def test_what_cannot_be_served_is_refused_at_the_start(run_script, option, value):
-    code, _, said = run_script('demo/gradio_demo.py', option, value)
-    assert code in (1, 2)
-    assert value in said.splitlines()[-1]
-
-
 @pytest.mark.slow
 def test_a_signal_ends_it_and_removes_its_folder(run_script, work_dirs, port):
     folders: list[Path] = []
