@@ -215,19 +215,6 @@ def test_crop_of_the_right_height_is_the_centre(picture):
     assert np.array_equal(CenterCrop(8)(dict(img=upright))['img'], upright[5:13])
 
 
-def test_crop_of_the_right_size_changes_nothing(picture):
-    pixels = picture(height=8, width=8)
-    assert CenterCrop(8)(dict(img=pixels))['img'] is pixels
-
-
-def test_powers_of_two_are_halved_only(picture):
-    small = picture(height=8, width=10)
-    for _ in range(3):
-        # Halving is exact on these, a bicubic step would not be.
-        pixels = small.repeat(8, axis=0).repeat(8, axis=1)
-        assert np.array_equal(CenterCrop(8)(dict(img=pixels))['img'], small[:, 1:9])
-
-
 def test_gray_images_stay_gray(picture):
     pixels = picture(height=20, width=30, channels=1)
     cropped = CenterCrop(8)(dict(img=pixels))['img']

@@ -123,16 +123,6 @@ def test_no_class_as_text(build_model):
 # --- images ---
 
 
-def test_batches_come_in_order(model):
-    labels = choose_labels(model, range(7), seed=1)
-    batches = list(iter_samples(model, range(7), labels, seed=1, batch_size=3))
-    assert [tuple(batch.shape) for batch in batches] == [(3, 1, 8, 8), (3, 1, 8, 8), (1, 1, 8, 8)]
-    assert all(batch.dtype == torch.uint8 for batch in batches)
-    for i, image in enumerate(torch.cat(batches)):
-        alone = model.sample([i], labels[i : i + 1], seed=1)[0]
-        assert (image.int() - alone.int()).abs().max() <= 1
-
-
 @pytest.mark.parametrize('batch_size', [1, 3, 7, 100])
 @pytest.mark.parametrize('indices', [range(7), [5, 0, 6], range(1, 7, 2)], ids=str)
 def test_an_image_does_not_depend_on_its_batch(batch_size, indices, model):

@@ -131,10 +131,6 @@ def test_resume_from_a_file(train):
     assert [line['step'] for line in logged(second)] == [10]
 
 
-def test_resume_starts_where_there_is_nothing_yet(train):
-    assert [line['step'] for line in logged(train(CT, '--resume', max_iters=5))] == [5]
-
-
 def test_a_run_that_is_refused_leaves_the_config_of_the_one_at_work(train, command):
     work_dir = train(CT)
     before = (work_dir / CT.name).read_text()
@@ -165,10 +161,6 @@ def test_options_and_auto_scale_lr_reach_the_run(train, args, accumulated, expec
     )
     [group] = read_checkpoint(work_dir / 'iter_2.pth')['optimizer']['param_groups']
     assert group['initial_lr'] == pytest.approx(expected)
-
-
-def test_work_dir_is_named_after_the_config(prepared):
-    assert prepared(CT).work_dir == f'work_dirs/{CT.stem}'
 
 
 @pytest.mark.parametrize(

@@ -88,14 +88,6 @@ def test_edit(page, tmp_path):
     assert Path(png).stat().st_size > 0
 
 
-def test_a_walk_between_noises(page):
-    gallery, *_ = page.client.predict(
-        task='interpolation', picture=None, second=None, sigma=None, num_candidates=5,
-        classes=['3'], api_name='/edit',
-    )  # fmt: skip
-    assert len(gallery) == 5
-
-
 def long_work(client: gradio_client.Client) -> gradio_client.client.Job:
     """Minutes of it, once it has begun."""
     settings = dict(num_images=256, batch_size=1, sampler='heun', num_steps=100)
