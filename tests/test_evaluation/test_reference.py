@@ -36,9 +36,8 @@ class FakeInception(InceptionFeatures):
 
 
 @pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path):
-    """A cache of its own; how often images were looked at."""
-    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path / 'cache'))
+def cache(monkeypatch):
+    """How often images were looked at."""
     calls = []
     call = FeatureExtractor.__call__
 
