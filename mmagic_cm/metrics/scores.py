@@ -172,14 +172,12 @@ def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
     """The names, each once.
 
     Raises:
-        InputError: None are given, or one is unknown: names the closest.
+        InputError: One is unknown: names the closest.
     """
     metrics = (metrics,) if isinstance(metrics, str) else tuple(dict.fromkeys(metrics))
     for name in metrics:
         if name not in KNOWN_METRICS:
             raise InputError(f'{name!r} is no metric.{closest(name, KNOWN_METRICS)}')
-    if not metrics:
-        raise InputError(f'No metric is named: choose of {", ".join(KNOWN_METRICS)}.')
     return metrics
 
 

@@ -182,7 +182,6 @@ def test_a_full_disk_is_named(folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('paths', 'settings', 'name'),
     [
-        (['a.png'], dict(kind='pgn'), "'pgn'.*'png'"),
         (['a.png'], dict(size=0), 'size'),
         (['a.png', 'a.jpg'], {}, 'a.jpg and a.png'),
         (['a.png'], dict(out='pictures'), 'pictures'),

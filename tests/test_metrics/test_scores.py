@@ -112,7 +112,6 @@ def test_no_warning_where_there_are_enough(logged):
         (features(), statistics(features(1), names=('features',)), ['sfid'], r'sfid .* ref\.npz'),
         (features(), None, ['is', 'recall'], 'recall'),
         (features(), features(1), ['fdi'], "'fdi'.*'fid'"),
-        (features(), features(1), [], 'fid, '),
         (features(count=1), features(1), ['fid'], 'not 1'),
     ],
 )
