@@ -10,12 +10,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from mmengine.dataset import base_dataset
 from torch import nn
 
 from mmagic_cm.models import ConsistencyModel
@@ -46,6 +47,14 @@ def one_thread():
     os.environ['OMP_NUM_THREADS'] = '1'
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def no_garbage_collection():
+    """MMEngine collects garbage when it serializes a data list, for 0.2 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base_dataset, 'gc', SimpleNamespace(collect=lambda: None))
+        yield
 
 
 @pytest.fixture

@@ -38,11 +38,6 @@ def test_a_config_in_all_its_forms(kind, config, tmp_path):
     assert model.precision == 'fp32'
 
 
-def test_the_config_is_left_as_it_was(config, tiny_config):
-    init_model(config, device='cpu')
-    assert config == dict(model=tiny_config())
-
-
 def test_what_only_training_needs_is_not_built(tiny_config):
     model = init_model(
         dict(
@@ -159,29 +154,6 @@ def test_labels_come_back_with_the_images(labels, expected, model):
     assert found.tolist() == expected
 
 
-def test_the_label_is_drawn_into_the_image(model):
-    zeros, ones = (generate(model, 4, labels=label)[0] for label in (0, 1))
-    assert not np.array_equal(zeros, ones)
-    mixed, _ = generate(model, 4, labels=[0, 1, 0, 1])
-    assert np.array_equal(mixed[::2], zeros[::2])
-    assert np.array_equal(mixed[1::2], ones[1::2])
-
-
-def test_colour(build_model):
-    model = build_model(dict(in_channels=3, out_channels=3))
-    images, _ = generate(model, 2)
-    assert images.shape == (2, 8, 8, 3)
-    sample = model.sample([0, 1], torch.from_numpy(generate(model, 2)[1]))
-    assert np.array_equal(images, sample.permute(0, 2, 3, 1))  # RGB as the network has it
-
-
-def test_seeds(model):
-    first, again, other = (generate(model, 4, labels=3, seed=seed)[0] for seed in (0, 0, 1))
-    assert np.array_equal(first, again)
-    # Not the images of a neighbouring seed, shifted by one.
-    assert not {image.tobytes() for image in first} & {image.tobytes() for image in other}
-
-
 def test_no_images_are_refused(model):
     with pytest.raises(InputError, match='num_samples'):
         generate(model, 0)
@@ -276,6 +248,7 @@ def test_slow_bfloat16_is_said(has_bf16, config, monkeypatch, caplog):
     assert len(warnings) == (0 if has_bf16 else 1)
 
 
+@pytest.mark.slow
 def test_compiled_images_are_the_same(config, build_model, tmp_path, monkeypatch, in_child):
     def check():
         compile = nn.Module.compile

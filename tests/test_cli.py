@@ -96,11 +96,6 @@ def test_commands_do_not_see_that_a_traceback_is_wanted():
 # --- processes ---
 
 
-def test_no_launcher_no_processes():
-    join_processes('none')
-    assert not dist.is_initialized()
-
-
 def test_what_torchrun_has_not_started(monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(InputError, match='torchrun'):

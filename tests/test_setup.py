@@ -90,10 +90,6 @@ def test_make_without_target_lists_every_target():
     assert listed == {'help', 'setup', 'demo', *tests, 'format', 'docs', 'clean'}
 
 
-def test_make_passes_arguments_to_pytest():
-    assert "-m 'not slow' -k schedules" in make('-n', 'test', 'ARGS=-k schedules').stdout
-
-
 def copy_of_makefile(folder: Path) -> None:
     shutil.copy(ROOT / 'Makefile', folder)
     shutil.copy(ROOT / 'pyproject.toml', folder)
@@ -179,12 +175,6 @@ def test_constraints_satisfy_every_dependency_and_extra():
         name = canonicalize_name(requirement.name)
         assert name in versions, f'{name} has no tested version'
         assert versions[name] in requirement.specifier, f'{requirement} but {versions[name]}'
-
-
-def test_mmagic_gets_a_mediapipe_with_which_it_imports():
-    [mediapipe] = [r for r in direct_requirements() if r.name == 'mediapipe']
-    assert mediapipe.specifier.contains('0.10.21')
-    assert not mediapipe.specifier.contains('0.10.30')  # no mediapipe.solutions from there on
 
 
 def test_constraints_cover_what_dependencies_bring_in():

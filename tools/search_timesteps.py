@@ -30,46 +30,11 @@ def parse_args() -> argparse.Namespace:
         '--num-scales', type=int, help="levels of the grid; default: the config's, or 40"
     )
     parser.add_argument('--metric', help='default: FID, or the first figure that is best low')
-    parser.add_argument(
-        '--better', choices=('lower', 'higher'), help='of a metric that is not one of ours'
-    )
     parser.add_argument('--num-samples', type=int, help="images to draw; default: the config's")
     parser.add_argument('--work-dir', help='of what was tried; default: work_dirs/NAME_OF_CONFIG')
     add_model_arguments(parser, 'test_dataloader.batch_size=100')
     add_launcher_arguments(parser)
     return parser.parse_args()
-
-
-class Metric:
-    """The figure to go by; which one that is shows when there are figures.
-
-    Attributes:
-        name: Its full name.
-    """
-
-    def __init__(self, name: str | None, better: str | None) -> None:
-        self.name = ''
-        self._asked = name
-        self._better = better
-
-    def score(self, figures: Mapping[str, float]) -> float:
-        """The figure, negated where higher is better."""
-        from mmagic_cm.metrics.names import find_figure, higher_is_better, usual_figure
-
-        where = "the config's test_evaluator"
-        if self._asked is None:
-            self.name = usual_figure(figures, where)
-        else:
-            self.name = find_figure(self._asked, figures, where)
-        higher = higher_is_better(self.name) if self._better is None else self._better == 'higher'
-        if higher is None:
-            raise InputError(f'Say which way {self.name} is better: --better lower, or higher.')
-        self._sign = -1 if higher else 1
-        return self._sign * figures[self.name]
-
-    def figure(self, score: float) -> float:
-        """The figure of a score."""
-        return self._sign * score
 
 
 def say(text: str = '') -> None:
@@ -86,20 +51,34 @@ def search(runner: 'Runner', args: argparse.Namespace) -> None:
     from mmagic_cm.evaluation.candidates import Candidates
     from mmagic_cm.evaluation.level_grid import LevelGrid, num_evaluations, own_sampler
     from mmagic_cm.evaluation.timestep_search import check_search, search_timesteps
+    from mmagic_cm.metrics.names import find_figure, higher_is_better, usual_figure
 
     own = own_sampler(runner.cfg.model)
     grid = LevelGrid.of(own, args.num_scales)
     check_search(grid.num_scales, args.num_steps)
     candidates = Candidates(runner, runner.work_dir)
-    metric = Metric(args.metric, args.better)
     levels = grid.levels(unwrapped(runner).denoiser)
+
+    def figure_of(sampler: Mapping) -> tuple[str, float]:
+        figures, where = candidates.judge(sampler), "the config's test_evaluator"
+        if args.metric is None:
+            name = usual_figure(figures, where)
+        else:
+            name = find_figure(args.metric, figures, where)
+        if higher_is_better(name) is None:
+            raise InputError(f'{name} is no figure of ours, of which one knows what is better.')
+        return name, figures[name]
+
+    def told(sampler: Mapping) -> str:
+        name, value = figure_of(sampler)
+        return f'{name} {value:.5g}'
 
     def judge(sampler: Mapping, what: str) -> float:
         begin, known = time.monotonic(), candidates.recall(sampler) is not None
-        score = metric.score(candidates.judge(sampler))
+        name, value = figure_of(sampler)
         took = 'tried before' if known else f'{time.monotonic() - begin:.1f} s'
-        say(f'{what:42} {metric.name} {metric.figure(score):.5g}  ({took})')
-        return score
+        say(f'{what:42} {told(sampler)}  ({took})')
+        return -value if higher_is_better(name) else value
 
     def score(ts: tuple[int, ...]) -> float:
         sigmas = ', '.join(f'{levels[t]:.3g}' for t in ts[:-1])
@@ -111,21 +90,21 @@ def search(runner: 'Runner', args: argparse.Namespace) -> None:
     compared = num_evaluations(own) <= args.num_steps
     own_score = judge(own, f"the config's own {own['type']}:") if compared else None
     result = search_timesteps(score, grid.num_scales, args.num_steps)
+    best = grid.sampler(result.ts)
     say(
-        f'\nThe best of {len(result.tried)}: {result.ts}, {metric.name} '
-        f'{metric.figure(result.score):.5g} in {args.num_steps} evaluations.'
+        f'\nThe best of {len(result.tried)}: {result.ts}, {told(best)} in {args.num_steps} '
+        f'evaluations.'
     )
     over_all = min(result.tried, key=result.tried.get)
     if len(over_all) < len(result.ts):
-        value = metric.figure(result.tried[over_all])
-        say(f'{over_all} is better with fewer: {metric.name} {value:.5g}.')
+        say(f'{over_all} is better with fewer: {told(grid.sampler(over_all))}.')
     if own_score is not None and own_score <= result.score:
         say(
             f"The config's own sampler is no worse, with {num_evaluations(own)} evaluations "
-            f'({metric.name} {metric.figure(own_score):.5g}): keep it.'
+            f'({told(own)}): keep it.'
         )
     else:
-        settings = ', '.join(f'{key}={value!r}' for key, value in grid.sampler(result.ts).items())
+        settings = ', '.join(f'{key}={value!r}' for key, value in best.items())
         say(f'Put this into model of the config:\n\n    sampler=dict({settings}, _delete_=True)\n')
     say(f'All figures are in {candidates.path}.')
 

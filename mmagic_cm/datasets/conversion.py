@@ -20,7 +20,7 @@ import lmdb
 from PIL import Image
 from tqdm import tqdm
 
-from ..errors import InputError, closest, doing
+from ..errors import InputError, doing
 from ..io.files import in_place_of
 from ..io.images import BadImageError, decode_image
 from ..io.locks import Lock
@@ -112,8 +112,6 @@ def convert(
         InputError: Nothing to convert, nothing that can be read, or nowhere to write it.
     """
     out = Path(out)
-    if kind not in FORMATS:
-        raise InputError(f'{kind!r} is no format to write.{closest(kind, FORMATS)}')
     if size < 1 or workers < 1:
         raise InputError(f'size and workers must be at least 1, not {size} and {workers}.')
     if Path(source.folder).resolve() in out.resolve().parents:

@@ -23,7 +23,7 @@ class SampleNumbers(Dataset):
             :func:`~mmagic_cm.sampling.loop.choose_labels`.
 
     Raises:
-        InputError: A number is not at least 1, or the seed is negative.
+        InputError: A number is not at least 1.
     """
 
     def __init__(self, num_samples: int, num_classes: int | None = None, seed: int = 0) -> None:
@@ -33,8 +33,6 @@ class SampleNumbers(Dataset):
         for name, value in counts.items():
             if type(value) is not int or value < 1:
                 raise InputError(f'SampleNumbers: {name} must be at least 1, not {value!r}.')
-        if type(seed) is not int or seed < 0:
-            raise InputError(f'SampleNumbers: seed must be a whole number from 0 up, not {seed!r}.')
         self.num_samples = num_samples
         self.num_classes = num_classes
         self.seed = seed

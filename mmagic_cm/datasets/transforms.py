@@ -64,8 +64,6 @@ class CenterCrop:
     """
 
     def __init__(self, size: int, enlarge: bool = False) -> None:
-        if not isinstance(size, int) or size < 1:
-            raise InputError(f'CenterCrop: size must be a whole number of pixels, not {size!r}.')
         self.size = size
         self.enlarge = enlarge
 

@@ -54,8 +54,6 @@ def interpolate(
             f'first, second and noise must have one shape, not {tuple(first.shape)}, '
             f'{tuple(second.shape)}{"" if noise is None else f", {tuple(noise.shape)}"}.'
         )
-    if noise is not None and teacher is not None:
-        raise InputError('Pictures go up to a level by noise or by a teacher: give one of them.')
     if num_images < 2:
         raise InputError(f'A walk has both ends: num_images must be at least 2, not {num_images}.')
     top = float(levels_of(denoiser)[0]) if sigma is None else float(sigma)

@@ -1,6 +1,7 @@
 """MMEngine's Runner, which says what of the config it was building when something went wrong."""
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -9,7 +10,7 @@ from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from mmengine.utils.manager import _release_lock
 
-from ..errors import doing
+from ..errors import InputError, closest, doing
 
 # What each of its methods does; of builders, the key of the config.
 _DOES = {
@@ -20,7 +21,6 @@ _DOES = {
     'build_visualizer': 'building visualizer',
     'build_model': 'building model',
     'wrap_model': 'building model_wrapper_cfg',
-    'build_optim_wrapper': 'building optim_wrapper',
     'build_param_scheduler': 'building param_scheduler',
     'build_train_loop': 'building train_cfg',
     'build_val_loop': 'building val_cfg',
@@ -49,6 +49,16 @@ class Runner(MMEngineRunner):
         """Build one of the two."""
         with doing(f'building {self._key_of(evaluator, "evaluator")}'):
             return super().build_evaluator(evaluator)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Build it; MMEngine would see a mistyped key of ``clip_grad`` at the first step."""
+        with doing('building optim_wrapper'):
+            built = super().build_optim_wrapper(optim_wrapper)
+            for key in getattr(built, 'clip_grad_kwargs', None) or ():
+                known = inspect.signature(built.clip_func).parameters
+                if key not in known:
+                    raise InputError(f'clip_grad takes no {key!r}.{closest(key, known)}')
+            return built
 
     def register_hook(self, hook: Any, *args: Any) -> None:
         """Build a hook and put it in its place."""

@@ -123,8 +123,6 @@ class GenerativeMetrics(BaseMetric):
         Raises:
             InputError: Not so many different ones were drawn, or they cannot be judged.
         """
-        if not self.results:
-            raise InputError('GenerativeMetrics: no images were drawn in this process.')
         parts = {
             name: gather_rows(np.concatenate([part[name] for part in self.results]))
             for name in self.results[0]

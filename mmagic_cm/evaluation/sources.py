@@ -1,6 +1,5 @@
 """Sets of pictures, wherever they are: an npz, a folder, an LMDB, a data set of a config."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from ..datasets.image_folder import ImageFolder
 from ..datasets.npz import NpzImages
 from ..datasets.transforms import CenterCrop, LoadImage, PackImage, RandomFlip
 from ..errors import InputError
+from ..io.digests import text_digest
 from ..registry import DATASETS, TRANSFORMS, resolve
 
 ADM_CROP = 'central square, resized to {0} x {0} (as ADM: halved by box, then bicubic)'
@@ -77,12 +77,10 @@ class ImageSource:
 
     def digest(self) -> str:
         """Changes when the pictures do."""
-        digest = hashlib.blake2b(digest_size=8)
-        digest.update(json.dumps(self._settings, sort_keys=True, default=str).encode())
-        digest.update(str(len(self)).encode())
-        for line in _files(self._root) if self._root else ():
-            digest.update(line.encode(errors='surrogateescape'))
-        return digest.hexdigest()
+        files = [*_files(self._root)] if self._root else []
+        return text_digest(
+            json.dumps([self._settings, len(self), files], sort_keys=True, default=str)
+        )
 
     def batches(self, batch_size: int) -> Iterator[torch.Tensor]:
         """All pictures, uint8 (n, C, H, W), n up to ``batch_size``.
@@ -120,7 +118,7 @@ def _files(root: str) -> Iterator[str]:
         paths = sorted(os.path.join(folder, name) for folder, _, files in walked for name in files)
     for path in paths:
         state = os.stat(path)
-        yield f'{os.path.relpath(path, root)} {state.st_size} {state.st_mtime_ns}\n'
+        yield f'{os.path.relpath(path, root)} {state.st_size} {state.st_mtime_ns}'
 
 
 def open_images(source: str | Path | Mapping[str, Any], crop: int | None = None) -> ImageSource:

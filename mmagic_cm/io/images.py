@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..errors import InputError
-from .files import existing_file, writing
+from .files import existing_file, in_place_of, writing
 
 # What is read. Pillow knows more, of which some run programs: PostScript, by any name.
 FORMATS = ('PNG', 'JPEG', 'GIF', 'WEBP', 'BMP', 'TIFF')
@@ -165,12 +165,13 @@ def is_picture(path: str | Path) -> bool:
 
 
 def save_image(image: Image.Image | np.ndarray, path: str | Path) -> Path:
-    """Write one picture (a PIL image, or uint8 (H, W, C)); makes the folders above it."""
+    """Write one picture (a PIL image, or uint8 (H, W, C)), whole or not at all."""
     path = Path(path)
     if not is_picture(path):
         raise InputError(f'{path} does not name a picture: end it with .png or .jpg.')
-    with writing(path):
-        (image if isinstance(image, Image.Image) else _to_pil(image)).save(path)
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    with in_place_of(path, shared=True) as fresh:
+        (image if isinstance(image, Image.Image) else _to_pil(image)).save(fresh, kind)
     return path
 
 

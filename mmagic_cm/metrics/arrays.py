@@ -23,16 +23,12 @@ def as_tensor(features: np.ndarray | torch.Tensor, what: str = 'features') -> to
         features = torch.from_numpy(np.require(features, requirements=['C', 'W']))
     if features.ndim != 2 or 0 in features.shape:
         raise InputError(f'The {what} must be (N, D), not {tuple(features.shape)}.')
-    bad = first_bad_row(features)
-    if bad is not None:
-        raise InputError(f'The {what} of image {bad} are not finite: look at that image.')
-    return features
-
-
-def first_bad_row(features: torch.Tensor) -> int | None:
-    """Index of the first row of (N, D) that holds NaN or an infinity; None: all are finite."""
     for begin in range(0, len(features), BLOCK):
         bad = ~features[begin : begin + BLOCK].isfinite().all(1)
         if bad.any():
-            return begin + int(bad.nonzero()[0])
-    return None
+            number = begin + int(bad.nonzero()[0])
+            raise InputError(
+                f'The {what} of image {number} are not finite: look at that image, and at the '
+                f'weights of the feature extractor.'
+            )
+    return features

@@ -1,7 +1,7 @@
 """What metrics look at instead of pixels: feature extractors, and the features of a set."""
 
 from abc import ABC, abstractmethod
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..io.digests import tensors_digest
 from ..io.images import to_unit_range
 from ..registry import FEATURE_EXTRACTORS
-from .arrays import as_tensor, first_bad_row
+from .arrays import as_tensor
 
 
 class FeatureExtractor(ABC):
@@ -133,43 +133,28 @@ class Features:
     ``len`` is the number of images; ``features['features']`` is an array.
 
     Args:
-        arrays: float32 (N, D) by name, N the same for all, in the same order of images.
+        arrays: (N, D) by name, N the same for all, in the same order of images.
         identity: Of the extractor.
 
+    Attributes:
+        arrays: float32.
+        identity: As given.
+
     Raises:
-        InputError: The numbers of images differ, or there are none, or a feature is not finite:
-            names the first image.
+        InputError: There are no images, or a feature is not finite: names the first image.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], identity: str) -> None:
-        self._arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        self.arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
         self.identity = identity
-        for array in self._arrays.values():
+        for array in self.arrays.values():
             as_tensor(array)
-        counts = {len(array) for array in self._arrays.values()}
-        if len(counts) != 1:
-            raise InputError(f'Features of one set are of as many images, not of {sorted(counts)}.')
-        self._count = counts.pop()
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._arrays
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
+        return self.arrays[name]
 
     def __len__(self) -> int:
-        return self._count
-
-    def keys(self) -> KeysView[str]:
-        """Their names."""
-        return self._arrays.keys()
-
-    def items(self) -> ItemsView[str, np.ndarray]:
-        """Names and arrays."""
-        return self._arrays.items()
+        return len(next(iter(self.arrays.values())))
 
 
 def extract(
@@ -181,44 +166,25 @@ def extract(
     """The features of many images, which need not be in memory at once.
 
     Args:
-        batches: uint8 (n, 3, H, W) or (n, 1, H, W), all of one H and W; n may differ.
+        batches: uint8 (n, 3, H, W) or (n, 1, H, W); n may differ.
         extractor: Computes on the device that its ``to`` was given.
         progress: Show a bar.
         total: Number of images, for the bar.
 
     Raises:
-        InputError: There are no images, they are not uint8, their sizes differ, or features are
-            not finite: names the first such image.
+        InputError: There are no images, they are not uint8, or features are not finite: names the
+            first such image.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in extractor.names}
-    shape, count = None, 0
     with tqdm(total=total, unit='image', desc='features', disable=not progress) as bar:
         for batch in batches:
-            shape = batch.shape[1:] if shape is None else shape
-            if batch.shape[1:] != shape:
-                raise InputError(
-                    f'Image {count} is {_size(batch.shape[1:])}, those before it are '
-                    f'{_size(shape)}: crop or resize them to one size.'
-                )
             for name, features in extractor(batch).items():
-                bad = first_bad_row(features)
-                if bad is not None:
-                    raise InputError(
-                        f'The {name} of image {count + bad} are not finite: '
-                        f'look at the weights of the feature extractor.'
-                    )
                 parts[name].append(features.cpu().numpy())
-            count += len(batch)
             bar.update(len(batch))
-    if not count:
+    if not parts['features']:
         raise InputError('There are no images to judge.')
     arrays = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     return Features(arrays, extractor.identity)
-
-
-def _size(shape: Sequence[int]) -> str:
-    channels, height, width = shape
-    return f'{width} x {height} pixels with {channels} channel{"s" * (channels != 1)}'
 
 
 def weights_digest(module: nn.Module) -> str:

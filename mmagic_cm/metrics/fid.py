@@ -20,8 +20,7 @@ class Gaussian:
         count: How many images they are of; None: not known.
 
     Raises:
-        InputError: The shapes do not fit, numbers are not finite, or the covariance is not
-            symmetric.
+        InputError: The shapes do not fit, or numbers are not finite.
     """
 
     mean: np.ndarray
@@ -37,9 +36,6 @@ class Gaussian:
             )
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise InputError('The mean or the covariance of a Gaussian is not finite.')
-        # Statistics that were computed in float32 may be off by its rounding.
-        if np.abs(covariance - covariance.T).max(initial=0) > 1e-5 * np.abs(covariance).max():
-            raise InputError('The covariance of a Gaussian is not symmetric.')
         object.__setattr__(self, 'mean', mean)
         object.__setattr__(self, 'covariance', covariance)
 
@@ -86,18 +82,13 @@ class GaussianAccumulator:
         """Take in features (n, D), n at least 1.
 
         Raises:
-            InputError: Another shape or D, or numbers that are not finite.
+            InputError: Another shape, or numbers that are not finite.
         """
         features = as_tensor(features)
         if self._mean is None:
             size = features.shape[1]
             self._mean = torch.zeros(size, dtype=torch.float64, device=self.device)
             self._scatter = torch.zeros(size, size, dtype=torch.float64, device=self.device)
-        if features.shape[1] != len(self._mean):
-            raise InputError(
-                f'Features of {features.shape[1]} dimensions cannot join features of '
-                f'{len(self._mean)}.'
-            )
         for block in features.split(BLOCK):
             self._merge(block.to(self.device, torch.float64))
 
@@ -144,7 +135,7 @@ def frechet(a: Gaussian, b: Gaussian, device: str | torch.device | None = None) 
         The distance, at least 0.
 
     Raises:
-        InputError: The dimensions differ, or a matrix is no covariance.
+        InputError: The dimensions differ.
     """
     if a.dimension != b.dimension:
         raise InputError(
@@ -160,13 +151,8 @@ def frechet(a: Gaussian, b: Gaussian, device: str | torch.device | None = None) 
 def _factor(gaussian: Gaussian, device: torch.device) -> torch.Tensor:
     """F (D, rank) with F F^T = C."""
     values, vectors = torch.linalg.eigh(torch.from_numpy(gaussian.covariance).to(device))
-    largest = values[-1].clamp(min=0)
-    if values[0] < -1e-5 * largest:
-        raise InputError(
-            'A matrix with negative eigenvalues is no covariance: the statistics are damaged.'
-        )
     # What is below this is rounding, and its square root would not be small.
-    kept = values > largest * len(values) * torch.finfo(values.dtype).eps
+    kept = values > values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps
     return vectors[:, kept] * values[kept].sqrt()
 
 

@@ -52,10 +52,10 @@ def precision_recall(
         raise InputError(
             f'Features of {real.shape[1]} and {generated.shape[1]} dimensions cannot be compared.'
         )
-    if k < 1 or min(len(real), len(generated)) <= k:
+    if min(len(real), len(generated)) <= k:
         raise InputError(
-            f'Precision and recall with k = {k} need at least {max(k, 1) + 1} images of each set '
-            f'and k of at least 1, not {len(real)} real and {len(generated)} generated ones.'
+            f'Precision and recall with k = {k} need at least {k + 1} images of each set, not '
+            f'{len(real)} real and {len(generated)} generated ones.'
         )
     device = choose_device(device)
     # Distances do not see a shift, and their rounding is least near the origin.

@@ -157,7 +157,7 @@ def compute_scores(
         )
     if isinstance(reference, Features):
         reference = _statistics(reference, metrics, device)
-    check_available(metrics, samples.keys(), reference)
+    check_available(metrics, samples.arrays, reference)
     scores: dict[str, float] = {}
     for name in metrics:
         if name not in scores:  # recall comes with precision
@@ -172,14 +172,12 @@ def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
     """The names, each once.
 
     Raises:
-        InputError: None are given, or one is unknown: names the closest.
+        InputError: One is unknown: names the closest.
     """
     metrics = (metrics,) if isinstance(metrics, str) else tuple(dict.fromkeys(metrics))
     for name in metrics:
         if name not in KNOWN_METRICS:
             raise InputError(f'{name!r} is no metric.{closest(name, KNOWN_METRICS)}')
-    if not metrics:
-        raise InputError(f'No metric is named: choose of {", ".join(KNOWN_METRICS)}.')
     return metrics
 
 
@@ -232,13 +230,15 @@ def _real(metric: Metric, reference: Reference | None) -> Gaussian | np.ndarray 
     """What the metric takes of the real images; None: nothing, or it is not there."""
     if reference is None or metric.real is None:
         return None
-    held = reference.gaussians if metric.real == 'statistics' else reference.features or {}
-    return dict(held).get(metric.feature)
+    if metric.real == 'statistics':
+        return reference.gaussians.get(metric.feature)
+    return reference.features and reference.features.arrays.get(metric.feature)
 
 
 def _statistics(features: Features, metrics: Sequence[str], device) -> Reference:
     """What the metrics take of single images that are there."""
     table = [KNOWN_METRICS[name] for name in metrics]
     wanted = {metric.feature for metric in table if metric.real == 'statistics'}
-    gaussians = {name: Gaussian.fit(features[name], device) for name in wanted & features.keys()}
+    wanted &= features.arrays.keys()
+    gaussians = {name: Gaussian.fit(features[name], device) for name in wanted}
     return Reference(gaussians, features, features.identity, 'not known', 'the given features')

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ..errors import doing
+from ..io.files import existing_file
 from ..metrics.names import find_figure, higher_is_better, usual_figure
-from .runs import read_text
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Result:
 def read_result(path: Path) -> Result:
     """Read what ``tools/test.py --out`` wrote."""
     with doing(f'reading {path} as a result of tools/test.py'):
-        figures = json.loads(read_text(path))
+        figures = json.loads(existing_file(path).read_text(encoding='utf-8'))
         about = figures.pop('about')
         return Result(
             path,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -35,51 +35,27 @@ def is_run(work_dir: Path) -> bool:
     return any(work_dir.glob(_LOGS))
 
 
-def read_text(path: Path) -> str:
-    """The text of a file; a pipe or a device may have no end.
-
-    Raises:
-        InputError: There is no such file.
-    """
-    return existing_file(path).read_text(encoding='utf-8')
-
-
-def read_entries(work_dir: Path) -> Iterator[dict]:
-    """All that a run has logged, line by line: of training, and of validation.
-
-    Raises:
-        InputError: There is no such folder.
-    """
-    if not work_dir.is_dir():
-        raise InputError(f'There is no folder {work_dir}.')
-    for path in sorted(work_dir.glob(_LOGS)):
-        for line in read_text(path).splitlines():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:  # a run that was killed while it wrote
-                continue
-
-
-def by_iteration(entries: Iterable[dict]) -> dict[str, dict[int, float]]:
-    """Figures by name and iteration; where a resumed run repeats some, it counts."""
-    figures: dict[str, dict[int, float]] = {}
-    for entry in entries:
-        for name, value in entry.items():
-            if isinstance(value, int | float) and name not in _NO_FIGURES:
-                figures.setdefault(name, {})[entry['step']] = value
-    return figures
-
-
 def read_log(work_dir: Path) -> tuple[dict, dict]:
     """The figures of a training, and those of its validation, by name and iteration.
 
+    Where a resumed run repeats iterations, it counts.
+
     Raises:
-        InputError: There is no such folder, or no log in it.
+        InputError: There is no log.
     """
+    training: dict[str, dict[int, float]] = {}
+    validation: dict[str, dict[int, float]] = {}
     with doing(f'reading the log of {work_dir}'):
-        entries = [*read_entries(work_dir)]
-        training = by_iteration(entry for entry in entries if 'loss' in entry)
-        validation = by_iteration(entry for entry in entries if 'loss' not in entry)
+        for path in sorted(work_dir.glob(_LOGS)):
+            for line in existing_file(path).read_text(encoding='utf-8').splitlines():
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:  # a run that was killed while it wrote
+                    continue
+                figures = training if 'loss' in entry else validation
+                for name, value in entry.items():
+                    if isinstance(value, int | float) and name not in _NO_FIGURES:
+                        figures.setdefault(name, {})[entry['step']] = value
     if not training:
         raise InputError(f'{work_dir} holds no log of a training (TIME/vis_data/scalars.json).')
     return training, validation

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,20 +141,7 @@ def iter_samples(
             bar.update(len(images))
 
 
-def sample_images(
-    model: ConsistencyModel,
-    indices: Sequence[int],
-    labels: torch.Tensor | None = None,
-    sampler: DiffusionSampler | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    progress: bool = False,
-    noise: Callable[[int, Sequence[int]], Noise] = PerSampleNoise,
-    dropout: bool = False,
-) -> np.ndarray:
-    """All images of :func:`iter_samples` as uint8 (N, H, W, C)."""
-    batches = iter_samples(
-        model, indices, labels, sampler, seed, batch_size, progress, noise, dropout
-    )
-    images = torch.cat([batch.cpu() for batch in batches])
+def sample_images(*args: Any, **settings: Any) -> np.ndarray:
+    """All images of :func:`iter_samples`, which takes the same arguments, as uint8 (N, H, W, C)."""
+    images = torch.cat([batch.cpu() for batch in iter_samples(*args, **settings)])
     return np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from ..diffusion.samplers import DiffusionSampler
 from ..errors import InputError, doing
 from ..io.digests import tensors_digest
-from ..io.files import writing
+from ..io.files import in_place_of, writing
 from ..io.images import is_picture, make_grid, save_image
 from ..io.locks import Lock
 from ..models.consistency_model import ConsistencyModel
@@ -99,8 +99,7 @@ def write_samples(
             of_all.update(len(batch))
         of_all.wait()
         if is_main_process():
-            with writing(out):
-                _finish(part, out, kind, chosen, num_columns)
+            _finish(part, out, kind, chosen, num_columns)
 
 
 def _kind_of(out: Path) -> str:
@@ -252,17 +251,14 @@ class _Progress:
 
 
 def _save(images: np.ndarray, batch: range, part: Path, kind: str) -> None:
-    """Write uint8 (n, H, W, C), under hidden names until they are whole."""
+    """Write uint8 (n, H, W, C)."""
     if kind == 'folder':
-        names = [f'{i:06d}.png' for i in batch]
-        for image, name in zip(images, names, strict=True):
-            save_image(image, part / f'.{name}')
-    else:
-        names = [f'{batch.start:06d}-{batch.stop:06d}.npy']
-        with writing(part / names[0]):
-            np.save(part / f'.{names[0]}', np.ascontiguousarray(images))
-    for name in names:
-        os.replace(part / f'.{name}', part / name)
+        for i, image in zip(batch, images, strict=True):
+            save_image(image, part / f'{i:06d}.png')
+        return
+    name = f'{batch.start:06d}-{batch.stop:06d}.npy'
+    with in_place_of(part / name, shared=True) as fresh, fresh.open('wb') as file:
+        np.save(file, np.ascontiguousarray(images))
 
 
 def _finish(
@@ -272,11 +268,12 @@ def _finish(
     if kind == 'folder':
         if labels is not None:
             np.savetxt(part / 'labels.txt', labels.numpy(), fmt='%d')
-        os.replace(part, out)
+        with writing(out):
+            os.replace(part, out)
         return
     if kind == 'npz':
-        _merge(part, part / '.merged.npz', labels)
-        os.replace(part / '.merged.npz', out)
+        with in_place_of(out) as fresh:
+            _merge(part, fresh, labels)
     else:
         images = np.concatenate([*_batches(part)])
         save_image(make_grid(images, num_columns or int(np.ceil(len(images) ** 0.5))), out)

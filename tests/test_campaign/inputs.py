@@ -304,11 +304,13 @@ WRITERS = dict(
     test='--num-samples 20 --out <out>.json',
     edit='--out <out>',
     benchmark='--out <out>.json',
+    flops='--out <out>.json',
     config='--out <out>.py',
     browse='--out <out>.png',
     plot_run='--out <out>.png',
     figures='--out <out>.png',
     convert='--out <out>.pth',
+    imagenet='--out <out>',
     lsun='--out <out>.lmdb',
     evaluate='--out <out>.json',
 )

@@ -4,13 +4,16 @@ import os
 import random
 import signal
 import socket
+import sys
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import IterBasedTrainLoop
 
 from mmagic_cm.checkpoints import read_checkpoint
 
@@ -41,6 +44,53 @@ DEATHS = 'half written', 'before renaming', 'before removing', *('SIGKILL',) * 3
 DEATHS += 'SIGKILL', 'half written', 'SIGTERM', 'SIGINT'
 
 
+def vanish() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)  # the signal has come before this ends
+
+
+def die_while_saving(moment: str, countdown: int) -> None:
+    """Kill this process at such a moment of a save, the ``countdown``-th time that it comes."""
+    left = [countdown]
+
+    def now() -> bool:
+        left[0] -= 1
+        return left[0] == 0
+
+    if moment == 'half written':
+        fsync = os.fsync
+
+        def half(descriptor):
+            path = f'/proc/self/fd/{descriptor}'
+            if not os.path.isdir(path) and now():
+                os.truncate(path, os.stat(path).st_size // 2)
+                vanish()
+            fsync(descriptor)
+
+        os.fsync = half
+    else:
+        event = {'before renaming': 'os.rename', 'before removing': 'os.remove'}[moment]
+
+        def watch(name, arguments):
+            ours = name == event and str(arguments[0]).endswith(('.pth', '.unfinished'))
+            if ours and now():
+                vanish()
+
+        sys.addaudithook(watch)
+
+
+def report_iterations(path: Path) -> None:
+    """Add a byte to a file whenever an iteration of a training begins."""
+    run_iter = IterBasedTrainLoop.run_iter
+
+    def reporting(self, batch):
+        with path.open('ab') as file:
+            file.write(b'.')
+        run_iter(self, batch)
+
+    IterBasedTrainLoop.run_iter = reporting
+
+
 class Training:
     """One of RUNS in a work directory, to be lived in several lives."""
 
@@ -68,10 +118,21 @@ class Training:
             folder.mkdir(parents=True)
             if self.world_size > 1:
                 address |= dict(RANK=f'{rank}', LOCAL_RANK=f'{rank}', WORLD_SIZE='2')
-            settings = dict(moment=moment, countdown=countdown, beats=self.beats)
-            settings = settings if rank == 0 else {}
-            processes.append(self._commands.start(self._argv, folder, **settings, **address))
+            processes.append(
+                self._commands.start(
+                    self._argv,
+                    folder,
+                    prepare=partial(self._prepare, rank, moment, countdown),
+                    **address,
+                )
+            )
         return processes
+
+    def _prepare(self, rank: int, moment: str | None, countdown: int) -> None:
+        if rank == 0:
+            report_iterations(self.beats)
+            if moment is not None:
+                die_while_saving(moment, countdown)
 
     @property
     def beats(self) -> Path:

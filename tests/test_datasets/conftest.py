@@ -4,13 +4,11 @@ import io
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import lmdb
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import base_dataset
 from mmengine.registry import FUNCTIONS
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -20,14 +18,6 @@ from mmagic_cm.datasets.image_folder import is_image
 
 LOAD = [dict(type='LoadImage'), dict(type='CenterCrop', size=8), dict(type='RandomFlip')]
 PIPELINE = [*LOAD, dict(type='PackImage')]
-
-
-@pytest.fixture(scope='session', autouse=True)
-def no_garbage_collection():
-    """MMEngine collects garbage when it serializes a data list, for 0.2 s."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base_dataset, 'gc', SimpleNamespace(collect=lambda: None))
-        yield
 
 
 def picture(seed: int = 0, width: int = 12, height: int = 9, channels: int = 3) -> np.ndarray:

@@ -56,13 +56,6 @@ def test_an_image_is_flipped_anew_each_time_it_comes(dataset):
     assert plain[0] != plain[1]
 
 
-@pytest.mark.parametrize('index', [5, np.int64(5)])
-def test_plain_indices_work(dataset, index):
-    item = dataset[index]
-    assert item['labels'] == 1
-    assert torch.equal(item['inputs'], dataset[5]['inputs'])
-
-
 def spoil(results: dict) -> dict:
     results['before'] = int(results['img'].max())
     results['img'] *= 0

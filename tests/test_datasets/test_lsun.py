@@ -132,7 +132,7 @@ def test_subsets(database, encode, picture, indices, expected):
 
 def test_broken_pictures_are_named_by_key(database, encode, picture, pipeline):
     root = database(items=dict(a=encode(picture()), b=b'broken'))
-    with pytest.raises(InputError, match='bedroom_train_lmdb: b cannot be read as a picture'):
+    with pytest.raises(InputError, match='bedroom_train_lmdb: b'):
         LSUN(root, pipeline=pipeline)[1]
     skipping = LSUN(root, pipeline=pipeline, bad_images='skip')
     assert torch.equal(

@@ -52,6 +52,7 @@ def read(images, labels):
     return DigitsJudge().judge(pixels, labels).accuracy
 
 
+@pytest.mark.slow
 def test_inpainted_digits_are_read(training):
     """Of the 397 test digits the lower half is removed; left black, 27 % are read."""
     images, labels = tensors('test')

@@ -68,7 +68,6 @@ def test_between_noises(consistency):
         (dict(first=torch.zeros(8, 8)), 'first'),
         (dict(num_images=1), 'num_images'),
         (dict(sigma=0.001), 'sigma_min'),
-        (dict(noise=torch.zeros(3, 1, 8, 8), teacher=lambda x, s: x), 'teacher'),
     ],
 )
 def test_bad_input(settings, name, consistency):

@@ -25,7 +25,6 @@ TINY = {
     'model.denoiser.network.channel_mult': (1,),
     'model.denoiser.network.norm_groups': 4,
     'train_dataloader.batch_size': 8,
-    'train_dataloader.dataset.serialize_data': False,  # which collects garbage, for 0.2 s
     'default_hooks.logger.interval': 2,
     'log_level': 'ERROR',
 }

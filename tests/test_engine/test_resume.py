@@ -145,7 +145,7 @@ def test_a_signal_waits_for_the_end_of_a_step(trainer, equal, accumulated, send_
 
 def test_a_stop_without_a_checkpoint_hook_says_so(trainer, send_signal):
     hook = send_signal(signal.SIGTERM, 1)
-    with pytest.raises(Stopped, match='nothing is saved'):
+    with pytest.raises(Stopped, match='nothing'):
         trainer('edm', hook, default_hooks__checkpoint=None).train()
 
 

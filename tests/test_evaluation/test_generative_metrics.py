@@ -7,18 +7,11 @@ import torch
 from mmagic_cm.datasets.digits import load_split
 from mmagic_cm.errors import InputError
 from mmagic_cm.evaluation import GenerativeMetrics
-from mmagic_cm.metrics import PixelFeatures, compute_scores, extract
 from mmagic_cm.registry import METRICS
 
 REAL = dict(dataset=dict(type='DigitsDataset'))
 NAMES = ('fid', 'precision', 'recall')
 DRAWN = load_split('test')[0][:60]
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path_factory):
-    folder = tmp_path_factory.getbasetemp() / 'statistics of these tests'
-    monkeypatch.setenv('MMAGIC_CM_CACHE', str(folder))
 
 
 def build(names=NAMES, **settings) -> GenerativeMetrics:
@@ -34,20 +27,11 @@ def feed(metric, numbers, size=10) -> None:
         metric.process(dict(indices=torch.tensor(part)), samples)
 
 
-def expected(metrics=NAMES) -> dict:
-    real, drawn = (
-        extract([torch.from_numpy(images).permute(0, 3, 1, 2)], PixelFeatures())
-        for images in (load_split('train')[0], DRAWN)
-    )
-    return compute_scores(drawn, real, metrics)
-
-
-def test_batches_order_and_repetitions_change_nothing():
+def test_batches_order_and_repetitions_change_nothing(figures_of):
     metric = build()
     for numbers, size in ((range(60), 10), ([3, 3, 17, *range(59, -1, -1)], 7)):
         feed(metric, [*numbers], size)
-        found = metric.evaluate(60)
-        assert found == {name: pytest.approx(value) for name, value in expected().items()}
+        assert metric.evaluate(60) == figures_of(DRAWN, NAMES)
     assert metric.about['images'] == 60
     assert metric.about['reference'] == 'DigitsDataset'
     assert metric.about['crop of the reference'] == 'none: 8 x 8 as stored'
@@ -63,7 +47,7 @@ def test_batches_order_and_repetitions_change_nothing():
     ],
     ids=['two', 'three'],
 )
-def test_processes_give_the_figures_of_one(shares, in_processes, tmp_path):
+def test_processes_give_the_figures_of_one(shares, in_processes, figures_of, tmp_path):
     def work(rank):
         metric = build()
         feed(metric, shares[rank])
@@ -71,9 +55,9 @@ def test_processes_give_the_figures_of_one(shares, in_processes, tmp_path):
         np.save(tmp_path / f'{rank}.npy', [figures[name] for name in NAMES])
 
     assert in_processes(len(shares), work) == [0] * len(shares)
-    values = [expected()[name] for name in NAMES]
     for rank in range(len(shares)):
-        assert np.load(tmp_path / f'{rank}.npy') == pytest.approx(values)
+        found = dict(zip(NAMES, np.load(tmp_path / f'{rank}.npy'), strict=True))
+        assert found == figures_of(DRAWN, NAMES)
 
 
 def test_images_that_were_not_drawn_are_missed():
@@ -82,8 +66,6 @@ def test_images_that_were_not_drawn_are_missed():
     assert metric.evaluate(60).keys() == {'pixels/fid'}
     feed(metric, [*range(50), 3])
     with pytest.raises(InputError, match=r'50 .* 60'):
-        metric.evaluate(60)
-    with pytest.raises(InputError, match='no images'):
         metric.evaluate(60)
 
 

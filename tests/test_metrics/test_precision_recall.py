@@ -77,12 +77,11 @@ def test_the_surface_is_inside(block):
 
 
 @pytest.mark.parametrize(
-    ('real', 'generated', 'k', 'name'),
-    [((3, 2), (9, 2), 3, '3 real'), ((9, 2), (9, 3), 3, '2 and 3'), ((9, 2), (9, 2), 0, 'k = 0')],
+    ('real', 'generated', 'name'), [((3, 2), (9, 2), '3 real'), ((9, 2), (9, 3), '2 and 3')]
 )
-def test_refuses(real, generated, k, name):
+def test_refuses(real, generated, name):
     with pytest.raises(InputError, match=name):
-        precision_recall(np.zeros(real), np.zeros(generated), k=k)
+        precision_recall(np.zeros(real), np.zeros(generated))
 
 
 def test_a_shift_of_both_does_not_matter():

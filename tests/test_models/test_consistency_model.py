@@ -58,7 +58,7 @@ def test_the_noise_range_is_the_denoisers(build_model, tiny_config):
 
 def test_a_network_says_what_a_model_must_know(tiny_config):
     denoiser = KarrasDenoiser(nn.Conv2d(1, 1, 1))
-    with pytest.raises(InputError, match='num_classes and no image_size'):
+    with pytest.raises(InputError, match='num_classes'):
         ConsistencyModel(denoiser)
 
 
@@ -156,11 +156,6 @@ def test_numbers_of_images_are_enough_to_draw(model):
         model(labels=LABELS, indices=[0])
     with pytest.raises(InputError, match='inputs'):
         model(labels=LABELS, mode='predict')
-
-
-def test_unknown_mode(model):
-    with pytest.raises(InputError, match="'sample'"):
-        model(torch.zeros(1, 1, 8, 8), LABELS[:1], mode='sample')
 
 
 # --- training ---
@@ -285,13 +280,6 @@ def test_mmengines_lax_loading_is_strict(objective, build_model, tmp_path):
     assert same_weights(model, before)
 
 
-def test_the_file_is_left_as_it_was(model, build_model):
-    weights = build_model(seed=1).denoiser.network.state_dict()
-    names = [*weights]
-    model.load_state_dict(weights)
-    assert [*weights] == names
-
-
 @pytest.mark.parametrize('layout', ['ours', 'released'])
 def test_the_target_follows_where_the_file_has_none(layout, build_model):
     model, other = build_model(objective=CT), build_model(seed=1)
@@ -319,7 +307,7 @@ def test_strict_inside_a_wrapper(model, build_model):
     wrapper.load_state_dict(weights)
     assert same_weights(model, build_model(seed=1).state_dict())
     del weights[f'module.{KEY}']
-    with pytest.raises(InputError, match='is missing'):
+    with pytest.raises(InputError, match=KEY):
         wrapper.load_state_dict(weights, strict=False)
 
 

@@ -1,7 +1,6 @@
 """What is read of training runs, and what is drawn of it."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmagic_cm.errors import InputError
-from mmagic_cm.plotting.runs import MAX_GRIDS, find_grids, is_run, plot_runs, read_log, read_text
+from mmagic_cm.plotting.runs import MAX_GRIDS, find_grids, plot_runs, read_log
 
 LEVELS = ['loss_sigma_0-0.1', 'loss_sigma_0.1-1', 'loss_sigma_1-10', 'loss_sigma_10-inf']
 
@@ -115,17 +114,6 @@ def test_all_grids_where_no_number_is_named(make_run):
     assert [iteration for iteration, _ in find_grids(folder)] == [*range(1, 101)]
     titles = panels(plot_runs([folder], with_grids=False))
     assert not [title for title in titles if title.startswith('iteration')]
-
-
-def test_a_pipe_is_no_log(tmp_path):
-    os.mkfifo(tmp_path / 'scalars.json')
-    with pytest.raises(InputError, match='scalars'):
-        read_text(tmp_path / 'scalars.json')
-
-
-def test_a_run_is_known_by_its_log(make_run, tmp_path):
-    assert is_run(make_run('run'))
-    assert not is_run(tmp_path)
 
 
 def test_runs_are_called_by_their_folders_or_as_you_like(make_run):

@@ -67,8 +67,8 @@ def test_choose_sampler(own, said, expected):
 @pytest.mark.parametrize(
     ('own', 'said', 'name'),
     [
-        (PLAIN, dict(timesteps=(22, 0)), 'timesteps .* num_scales'),
-        (None, dict(sampler=dict(type='multistep', ts=(0, 22, 39))), 'ts .* num_scales'),
+        (PLAIN, dict(timesteps=(22, 0)), 'num_scales'),
+        (None, dict(sampler=dict(type='multistep', ts=(0, 22, 39))), 'num_scales'),
         (dict(type='MultistepSampler', sigmas=(80, 1)), dict(timesteps=(22, 0)), 'num_scales'),
         (OWN, dict(ts=(0, 200), timesteps=(0,)), 'ts and timesteps'),
         (OWN, dict(sampler=dict(type='multistep', sigmas=(80, 1)), ts=(0, 200)), 'ts and sigmas'),

@@ -29,7 +29,6 @@ def tiny_options() -> Callable[[dict], list[str]]:
     tiny = {
         'model.denoiser.network.model_channels': 8,
         'train_dataloader.batch_size': 8,
-        'train_dataloader.dataset.serialize_data': False,
         'default_hooks.logger.interval': 5,
         'custom_hooks.2.num_columns': 1,
         'log_level': 'ERROR',

@@ -110,14 +110,6 @@ def test_attention_is_counted(tool):
     assert tool.count_flops(call) == 3 * 2 * 2 * (2 * 4) * 64 * 64 * 16
 
 
-def test_calls_alternate_and_the_first_round_does_not_count(tool):
-    order = []
-    calls = dict(first=lambda: order.append('first'), second=lambda: order.append('second'))
-    seconds = tool.take_turns(calls, torch.device('cpu'), repeats=3)
-    assert order == ['first', 'second'] * 4
-    assert [len(values) for values in seconds.values()] == [3, 3]
-
-
 def test_a_speedup_is_that_of_the_rounds(tool):
     """The machine slows down to a third in the second round, and stays slow."""
     seconds = dict(ours=[1.0, 3.0, 3.0, 30.0], other=[1.5, 4.5, 4.8, 33.0], same=[1, 3, 3, 30])
@@ -152,17 +144,3 @@ def test_a_table_and_a_json(benchmark, tmp_path, what, precision):
     assert figures['tflop_per_s'] == pytest.approx(figures['tflop'] / ours)
     assert f'{figures["speedup"]["reference (fp32)"]:.2f} times as fast' in printed
     assert 'convolution' in printed
-
-
-@pytest.mark.parametrize(
-    'arguments',
-    [
-        (DIGITS, '--what', 'train', '--compile'),
-        (DIGITS, '--what', 'train', '--compare', 'diffusers'),
-        (f'{CONFIGS}/consistency_models_8xb256-imagenet1k-onestep-64x64.py', '--what', 'train'),
-    ],
-)
-def test_what_it_refuses(benchmark, arguments):
-    code, _, refusal = benchmark('--device', 'cpu', *arguments)
-    assert code == 1
-    assert 'error: ' in refusal

@@ -73,11 +73,3 @@ def test_captions_fit(tool):
     assert cell.shape == (64 + 15, 64, 3)
     assert (cell[:64] == 200).all()
     assert (cell[64:] < 100).any()
-
-
-def test_what_it_refuses(refusal, pictures, tmp_path):
-    assert 'data_root' in refusal(TOOL, FOLDER)
-    settings = '--cfg-options', f'data_root={pictures}'
-    assert 'x.txt' in refusal(TOOL, FOLDER, '--out', 'x.txt', *settings)
-    (tmp_path / 'sampling.py').write_text(f"_base_ = '{ROOT}/configs/_base_/models/digits.py'\n")
-    assert 'train_dataloader' in refusal(TOOL, tmp_path / 'sampling.py')

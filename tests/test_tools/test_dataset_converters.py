@@ -68,15 +68,6 @@ def test_imagenets_count_is_enough(run_script, imagenet, tmp_path):
     assert 'holds 3 images of 64 x 64 pixels' in out
 
 
-def test_imagenets_mistakes(refusal, imagenet, tmp_path):
-    out = tmp_path / 'x'
-    assert '/nowhere' in refusal(IMAGENET, '/nowhere', '--out', out)
-    assert str(imagenet) in refusal(IMAGENET, imagenet, '--out', out, '--strict')
-    assert str(imagenet) in refusal(IMAGENET, imagenet, '--out', imagenet)
-    assert 'workers' in refusal(IMAGENET, imagenet, '--out', out, '--workers', '0')
-    assert not (out / 'conversion.json').exists()
-
-
 def test_lsun_is_unpacked_and_converted(run_script, cats, tmp_path):
     # The zip is there, as if fetched before.
     args = '--download', 'cat', '--root', cats
@@ -96,13 +87,6 @@ def test_lsun_is_unpacked_and_converted(run_script, cats, tmp_path):
     dataset = LSUN(out, pipeline=[dict(type='LoadImage')])
     assert [int(dataset[i]['img'].mean().round()) for i in range(3)] == [0, 50, 100]
     assert dataset[0]['img'].shape == (8, 8, 3)
-
-
-def test_lsuns_mistakes(refusal, run_script, cats):
-    assert 'source' in refusal(LSUN_TOOL)
-    assert '/nowhere' in refusal(LSUN_TOOL, '/nowhere')
-    run_script(LSUN_TOOL, '--download', 'cat', '--root', cats)
-    assert '--out' in refusal(LSUN_TOOL, cats / 'cat')
 
 
 def test_lsun_offline(run_script, tmp_path):

@@ -84,24 +84,6 @@ def test_walks(command, files, checkpoint):
     assert len([*out.glob('walk_*.png')]) == 8 + 2
 
 
-@pytest.mark.parametrize(
-    ('args', 'named'),
-    [
-        (['inpaint', 'a.png'], "'inpainting'"),
-        (['inpainting', 'a.png'], 'mask'),
-        (['inpainting', 'a.png', '--mask', 'b.txt'], 'b.txt'),
-        (['super-resolution', 'a.png', '--factor', 3], 'factor 3'),
-        (['super-resolution', 'a.png', '--labels', 11], '11'),
-        (['stroke', 'a.png', 'sub/a.png'], "'a'"),
-    ],
-)
-def test_bad_input(args, named, refusal, checkpoint, files):
-    (files / 'b.txt').write_text('no picture')
-    suffixes = ('.png', '.txt')
-    task, *args = [files / a if str(a).endswith(suffixes) else a for a in args]
-    assert named in refusal(TOOL, task, CONFIG, checkpoint, *args, '--out', files / 'out')
-
-
 def test_the_gallery(load_script, checkpoint, tmp_path):
     gallery = load_script('demo/digits_gallery.py')
     found = gallery.draw_gallery(init_model(CONFIG, checkpoint), tmp_path, num_digits=4)

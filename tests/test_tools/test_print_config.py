@@ -51,8 +51,3 @@ def test_a_config_is_printed_without_its_data(run_script):
     assert code == 0
     assert "num_classes = 'auto'" in printed
     assert err.startswith("num_classes stays 'auto', since the data cannot be read: ImageFolder")
-
-
-def test_what_it_refuses(refusal):
-    assert "'cd_imagenet64_lpips'" in refusal(TOOL, 'cd_imagenet64_lpip')
-    assert 'whole.txt' in refusal(TOOL, 'cd_imagenet64_lpips', '--out', 'whole.txt')

@@ -52,6 +52,10 @@ def sample(run_script, files, tmp_path):
     return run
 
 
+def multistep(*ts: int) -> dict:
+    return dict(type='MultistepSampler', ts=ts, num_scales=ts[-1] + 1)
+
+
 def assert_same(found, expected):
     assert np.array_equal(found[1], expected[1])
     assert np.array_equal(found[0], expected[0])
@@ -71,48 +75,28 @@ def test_the_defaults_are_those_of_the_library(sample, files):
 
 
 @pytest.mark.parametrize(
-    ('text', 'expected'),
+    ('words', 'model', 'drawn'),
     [
-        ('1,5,9', [1, 5, 9, 1, 5, 9]),
-        ('0-9', [0, 1, 2, 3, 4, 5]),
-        ('balanced', [0, 1, 2, 3, 4, 5]),
-        ('-1', [-1] * 6),
+        ('--labels 1,5,9', {}, dict(labels=[1, 5, 9, 1, 5, 9])),
+        ('--labels balanced', {}, dict(labels=[0, 1, 2, 3, 4, 5])),
+        ('--labels -1', {}, dict(labels=[-1] * 6)),
+        ('--sampler heun num_steps=3', {}, dict(sampler=dict(type='HeunSampler', num_steps=3))),
+        ('--sampler onestep', {}, dict(sampler='OnestepSampler')),
+        ('--ts 0,62,200', {}, dict(sampler=multistep(0, 62, 200))),
+        ('--timesteps 62,0', {}, dict(sampler=multistep(0, 62, 200))),
+        ('--timesteps 22,0 --num-scales 40', {}, dict(sampler=multistep(0, 22, 39))),
+        ('--cfg-options model.sampler.ts=(0,5,200)', {}, dict(sampler=multistep(0, 5, 200))),
+        ('--ema none', dict(ema=None), {}),
+        ('--ema 0.9', dict(ema=0.9), {}),
+        ('--precision bf16', dict(precision='bf16'), {}),
     ],
 )
-def test_labels(text, expected, sample, files):
-    assert_same(sample('--labels', text), generate(init_model(*files, device='cpu'), 6, expected))
+def test_options(words, model, drawn, sample, files):
+    model = init_model(*files, device='cpu', **model)
+    assert_same(sample(*words.split()), generate(model, 6, **drawn))
 
 
-@pytest.mark.parametrize(
-    ('words', 'sampler'),
-    [
-        ('--sampler heun num_steps=3', dict(type='HeunSampler', num_steps=3)),
-        ('--sampler onestep', 'OnestepSampler'),
-        ('--ts 0,62,200', dict(type='MultistepSampler', ts=(0, 62, 200), num_scales=201)),
-        ('--timesteps 62,0', dict(type='MultistepSampler', ts=(0, 62, 200), num_scales=201)),
-        (
-            '--timesteps 22,0 --num-scales 40',
-            dict(type='MultistepSampler', ts=(0, 22, 39), num_scales=40),
-        ),
-        (
-            '--cfg-options model.sampler.ts=(0,5,200)',
-            dict(type='MultistepSampler', ts=(0, 5, 200), num_scales=201),
-        ),
-    ],
-)
-def test_samplers(words, sampler, sample, files):
-    expected = generate(init_model(*files, device='cpu'), 6, sampler=sampler)
-    assert_same(sample(*words.split()), expected)
-
-
-@pytest.mark.parametrize(('text', 'ema'), [('none', None), ('0.9', 0.9), ('auto', 'auto')])
-def test_emas(text, ema, sample, files):
-    assert_same(sample('--ema', text), generate(init_model(*files, device='cpu', ema=ema), 6))
-
-
-def test_guidance_and_precision(sample, files):
-    model = init_model(*files, device='cpu', precision='bf16')
-    assert_same(sample('--precision', 'bf16'), generate(model, 6))
+def test_guidance(sample, files):
     model = init_model(*files, device='cpu')
     model.guidance_scale = 3.0
     assert_same(sample('--guidance-scale', 3), generate(model, 6))
@@ -129,25 +113,6 @@ def test_progress_is_shown(run_script, files, tmp_path):
     *_, shown = run_script(TOOL, *files, *line)
     assert ' 6/6 ' in shown
     assert 'image/s' in shown
-
-
-@pytest.mark.parametrize(
-    ('words', 'named'),
-    [
-        ('--labels 10', '10'),
-        ('--sampler heun steps=3', "'num_steps'"),
-        ('--timesteps 0,106', 'timesteps'),
-        ('--ema 0.5', '0.9'),
-        ('--batch-size 0', 'batch_size'),
-        ('--launcher pytorch', 'torchrun'),
-        ('--cfg-options model.sampler.rhoo=7', "'rhoo'"),
-    ],
-)
-def test_mistakes_are_answered_with_one_line(words, named, refusal, files, monkeypatch, tmp_path):
-    monkeypatch.delenv('RANK', raising=False)
-    line = '--num-samples', 6, '--out', tmp_path / 'a.npz', *words.split()
-    assert named in refusal(TOOL, *files, *line)
-    assert not list(tmp_path.glob('a.npz*'))
 
 
 @pytest.mark.slow

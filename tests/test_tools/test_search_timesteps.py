@@ -1,10 +1,7 @@
 """``tools/search_timesteps.py`` as users type it."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -122,67 +119,3 @@ def test_the_configs_own_is_judged_first(command, checkpoints, tmp_path):
     _, out, _ = command(config, checkpoints[0], '--work-dir', tmp_path, '--num-samples', 40)
     assert "config's own MultistepSampler" in out
     assert read_cache(tmp_path)[0]['sampler']['ts'] == [0, 1, 5]
-
-
-def test_what_it_refuses(command, checkpoints, tmp_path):
-    for args, named in (
-        (['none.pth'], 'none.pth'),
-        ([checkpoints[0], '--num-scales', '2'], '2 scales'),
-        ([checkpoints[0], *FAST, '--metric', 'fid'], "'fid'"),
-    ):
-        status, _, said = command(CONFIG, *args, '--work-dir', tmp_path)
-        assert status == 1
-        assert named in said
-
-
-@pytest.mark.slow
-def test_a_second_level_no_worse_than_the_configs_own(tmp_path):
-    """Of a model that has learnt something: 140 iterations draw digits that are blurred."""
-    environment = os.environ | {'OMP_NUM_THREADS': '1'}
-    config = tmp_path / 'own.py'
-    config.write_text(
-        f"_base_ = '{CONFIG}'\n"
-        "model = dict(sampler=dict(type='MultistepSampler', ts=(0, 9, 17), num_scales=18))\n"
-    )
-
-    def run(tool: str, *args) -> str:
-        argv = [sys.executable, tool, config, *args]
-        done = subprocess.run(
-            [*map(str, argv)], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
-        )
-        return done.stdout
-
-    options = ('--cfg-options', 'train_cfg.max_iters=140', 'log_level=ERROR')
-    run('tools/train.py', '--work-dir', tmp_path, *options)
-    checkpoint = tmp_path / 'iter_140.pth'
-    out = run('tools/search_timesteps.py', checkpoint, '--work-dir', tmp_path)
-    best = (0, 9, 17) if 'keep it' in out else proposed(out)
-    found, own = (distance(ts, 1400, 18, checkpoint) for ts in (best, (0, 9, 17)))
-    print(f'{own:.3f} with (0, 9, 17), {found:.3f} with {best}')
-    assert found <= own
-    [printed] = re.findall(rf'{METRIC} (\S+) in 2 evaluations', out)
-    assert float(printed) == pytest.approx(found, rel=1e-3)
-
-
-@pytest.mark.slow
-def test_processes_share_the_drawing(checkpoints, tmp_path):
-    environment = os.environ | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    command = ['tools/search_timesteps.py', CONFIG, checkpoints[0]]
-    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
-    commands = dict(alone=command, shared=[*torchrun, *command, '--launcher', 'pytorch'])
-    tried, lines = {}, {}
-    for name, command in commands.items():
-        options = ['--num-samples', '31', '--num-scales', '5', '--work-dir', tmp_path / name]
-        done = subprocess.run(
-            [sys.executable, *map(str, [*command, *options])],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        tried[name], lines[name] = read_cache(tmp_path / name), done.stdout.count(METRIC)
-    assert lines['alone'] == lines['shared'] > 3
-    assert [e['sampler'] for e in tried['alone']] == [e['sampler'] for e in tried['shared']]
-    for alone, shared in zip(*tried.values(), strict=True):
-        assert shared['figures'] == {k: pytest.approx(v) for k, v in alone['figures'].items()}

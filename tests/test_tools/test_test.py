@@ -49,24 +49,13 @@ def checkpoint(tmp_path_factory, untrained):
 
 @pytest.mark.parametrize('ema', ['auto', '0.9', 'none'])
 def test_it_judges_one_drawing_for_each_label(ema, checkpoint, command):
-    found = command(CONFIG, checkpoint, '--ema', ema)
-    labels = load_split('train')[1]
+    found = command(CONFIG, checkpoint, '--ema', ema, '--num-samples', 200)
+    labels = load_split('train')[1][:200]
     which = dict(auto='auto', none=None).get(ema, 0.9)
     images, _ = generate(init_model(CONFIG, checkpoint, ema=which), len(labels), labels)
     expected = DigitsJudge().judge(np.asarray(images), labels).as_dict()
     for name, value in expected.items():
         assert found[f'digits/{name}'] == pytest.approx(value, rel=1e-3, abs=1e-3)
-
-
-def test_what_it_refuses(checkpoint, command, capsys):
-    for args, named in (
-        ((CONFIG, 'none.pth'), 'none.pth'),
-        ((CONFIG, checkpoint, '--ema', '0.5'), '0.5'),
-        ((CONFIG.with_name('ect_1xb64-folder-64x64.py'), checkpoint), 'ect_1xb64-folder-64x64.py'),
-    ):
-        with pytest.raises(SystemExit):
-            command(*args)
-        assert named in capsys.readouterr().err
 
 
 def test_the_configs_of_the_digits_say_how_to_judge():

@@ -74,7 +74,7 @@ def test_noise_and_dropout(build_model):
     assert not np.array_equal(plain, batch)
     assert not np.array_equal(plain, masked)
     assert np.array_equal(masked, sample(model, 4, '3', one, dropout=True).images)
-    with pytest.raises(InputError, match='no dropout'):
+    with pytest.raises(InputError, match='dropout'):
         sample(build_model(), 1, None, one, dropout=True)
 
 

@@ -88,14 +88,6 @@ def test_edit(page, tmp_path):
     assert Path(png).stat().st_size > 0
 
 
-def test_a_walk_between_noises(page):
-    gallery, *_ = page.client.predict(
-        task='interpolation', picture=None, second=None, sigma=None, num_candidates=5,
-        classes=['3'], api_name='/edit',
-    )  # fmt: skip
-    assert len(gallery) == 5
-
-
 def long_work(client: gradio_client.Client) -> gradio_client.client.Job:
     """Minutes of it, once it has begun."""
     settings = dict(num_images=256, batch_size=1, sampler='heun', num_steps=100)
@@ -231,15 +223,6 @@ def test_a_port_that_is_taken(page):
         serve(page.shelf, port=int(address.rpartition(':')[2])),
     ):
         pass
-
-
-@pytest.mark.parametrize(
-    ('option', 'value'), [('--port', '70000'), ('--work-dirs', 'not/there'), ('--device', 'gpu')]
-)
-def test_what_cannot_be_served_is_refused_at_the_start(run_script, option, value):
-    code, _, said = run_script('demo/gradio_demo.py', option, value)
-    assert code in (1, 2)
-    assert value in said.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def test_nothing_that_is_not_finite_is_saved(trainer, objective, choose, name):
         default_hooks__checkpoint__max_keep_ckpts=1,
     )
     runner.register_hook(Spoil(4, choose, math.inf), priority='BELOW_NORMAL')
-    with pytest.raises(InputError, match=rf'^{name}.* no longer finite at iteration 4\. '):
+    with pytest.raises(InputError, match=rf'^{name}.* iteration 4\.'):
         runner.train()
     assert [path.name for path in Path(runner.work_dir).glob('*.pth')] == ['iter_2.pth']
     latest = find_latest_checkpoint(runner.work_dir)
@@ -95,7 +95,7 @@ def test_finite_weights_are_not_saved_if_their_losses_are_not(trainer):
         default_hooks__checkpoint__interval=2,
         default_hooks__checkpoint__max_keep_ckpts=1,
     )
-    with pytest.raises(InputError, match=r'loss is nan at iteration 4\. .*/iter_2\.pth: '):
+    with pytest.raises(InputError, match=r'nan .* 4\. .*/iter_2\.pth'):
         runner.train()
     assert [path.name for path in Path(runner.work_dir).glob('*.pth')] == ['iter_2.pth']
 

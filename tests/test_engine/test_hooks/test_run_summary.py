@@ -1,7 +1,5 @@
 """What a run says before it begins."""
 
-from mmagic_cm.engine import RunSummaryHook
-
 
 def logged(runner) -> list[str]:
     """What its log will say."""
@@ -33,7 +31,3 @@ def test_says_where_a_resumed_run_goes_on(trainer):
     assert run.endswith(
         'The optimizer takes a step every 2 iterations. It goes on after iteration 2.'
     )
-
-
-def test_begins_before_the_clock_of_the_log():
-    assert RunSummaryHook.priority == 'HIGHEST'
