@@ -23,7 +23,7 @@ from .jax import is_flax, read_jax
 from .layouts import is_diffusers
 from .nvlabs import is_nvlabs, read_nvlabs
 from .pickles import is_saved, load_pickled
-from .released import find_checkpoint
+from .released import find_checkpoint, find_released
 
 # Of a safetensors file: our settings, as JSON (a single key: their order in the file is random).
 META_KEY = 'mmagic_cm'
@@ -242,8 +242,12 @@ def load_from_http(
     filename: str, map_location: Any = None, model_dir: str | None = None, progress: bool = True
 ) -> dict:
     """A loader of MMEngine's, for http and https: downloads once, into the cache."""
-    name = filename.split('?')[0].rsplit('/', 1)[-1]
-    file = CachedFile(name, filename, Path(model_dir or cache_folder()) / name)
+    released = find_released(filename)
+    if released is None:
+        name = filename.split('?')[0].rsplit('/', 1)[-1]
+        file = CachedFile(name, filename, Path(model_dir or cache_folder()) / name)
+    else:  # whose address may not tell it from others
+        file = released.file
     return read_checkpoint(file.fetch(progress=progress), map_location)
 
 

@@ -199,10 +199,12 @@ def released_model(name: str) -> ReleasedModel:
 
 
 def find_released(path: str | Path) -> ReleasedModel | None:
-    """The released model that a name or a file of that name means, if any."""
+    """The released model that a name, a file of that name or its own address means, if any."""
     name = Path(path).name
-    models = RELEASED.values()
-    return next((m for m in models if name in (m.name, m.name + m.family.suffix)), None)
+    for model in RELEASED.values():
+        if name in (model.name, model.name + model.family.suffix) or str(path) == model.url:
+            return model
+    return None
 
 
 def find_checkpoint(path: str | Path) -> Path:

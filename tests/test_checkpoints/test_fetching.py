@@ -117,6 +117,8 @@ def test_a_checkpoint_of_jax(server, cache, data, goldens, monkeypatch):
         assert [*cache.iterdir()] == []
     (folder / 'checkpoint_80').write_bytes(whole)
     assert fetch(name) == cache / f'{name}.msgpack'
+    (folder / 'checkpoint_80').unlink()
+    assert Checkpoint(f'{address}/checkpoint_80').emas  # it is known by its address, too
     with torch.no_grad():
         found = init_model(name, device='cpu').denoiser(recorded['x_t'], recorded['sigmas'])
     torch.testing.assert_close(found, recorded['denoised_consistency'], rtol=0, atol=2e-5)
