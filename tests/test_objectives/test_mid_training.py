@@ -184,3 +184,24 @@ def test_a_teacher_is_needed(x0):
     objective = ConsistencyMidTraining('l2')
     with pytest.raises(InputError, match='teacher'):
         objective(online, x0, objective.draw(x0, **NOW))
+
+
+@pytest.mark.slow
+def test_mid_training_learns_the_flow_of_a_mixture(load_script):
+    """A small network on a line, with the exact teacher; the median distance of its samples."""
+    tests = load_script('tests/test_objectives/test_distillation.py')
+    mixture, student = tests.Mixture(), KarrasDenoiser(tests.Student())
+    objective, steps = ConsistencyMidTraining('l2', 8), 1000
+    optimizer = torch.optim.Adam(student.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        optimizer.zero_grad()
+        x = mixture.sample(64)
+        draw = objective.draw(x, step, steps)
+        objective(student, x, draw, teacher=mixture.denoise).mean().backward()
+        optimizer.step()
+        schedule.step()
+    x = 80 * torch.linspace(-2, 2, 401).reshape(-1, 1, 1, 1)
+    with torch.no_grad():
+        drawn = student(x, torch.full((401,), 80.0))
+    assert (drawn - mixture.flow(x)).abs().median() < 0.15

@@ -51,6 +51,7 @@ class ProgressiveDistillationHook(TeacherHook):
             group.setdefault('initial_lr', group['lr'])
         if runner.iter > 0:
             self.restore_teacher(runner)
+        self._loaded = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Begin a stage, and set the learning rate."""

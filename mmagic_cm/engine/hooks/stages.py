@@ -17,7 +17,7 @@ class TeacherHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the teacher of the file until the run begins."""
-        self._loaded = checkpoint.get('teacher') if runner._resume else None
+        self._loaded = checkpoint.get('teacher')
 
     def restore_teacher(self, runner: Runner) -> None:
         """Take over the teacher of the file.
@@ -30,7 +30,6 @@ class TeacherHook(Hook):
         teacher = unwrapped(runner).teacher
         teacher.load_state_dict(self._loaded)
         teacher.ready = True
-        self._loaded = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the teacher of the current stage into the file."""
@@ -54,8 +53,9 @@ class StageHook(TeacherHook):
             raise InputError('StageHook is for a StagedObjective.')
         if find_ema_hook(runner) is None:
             raise InputError('StageHook hands an average on: it needs an EMAHook.')
-        if self._loaded is not None:
+        if runner.iter > 0 and self._loaded is not None:
             self.restore_teacher(runner)
+        self._loaded = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Begin a stage."""
