@@ -26,9 +26,15 @@ CASES = dict(
     cd=('cd', {}),
     # Stopped within the second of four stages, whose teacher is the first one, and with dropout,
     # which the last one's teacher has, too.
-    stages=('stages', {}),
-    stages_accumulating=('stages', dict(optim_wrapper__accumulative_counts=2)),
-    stages_with_dropout=('stages', dict(model__denoiser__network__dropout=0.3)),
+    stages_accumulating=(
+        'stages',
+        dict(model__denoiser__network__dropout=0.3, optim_wrapper__accumulative_counts=2),
+    ),
+    # Where the teacher keeps its weights in half precision.
+    stages_in_bfloat16=(
+        'stages',
+        dict(optim_wrapper__type='MixedPrecisionOptimWrapper', optim_wrapper__dtype='bfloat16'),
+    ),
     # Stopped where the second one begins, and so before it has a teacher.
     stages_at_a_boundary=('stages', dict(model__objective__stages=BEGINS_AT_THE_STOP)),
     # Stopped where the last stage begins, and within a stage.
