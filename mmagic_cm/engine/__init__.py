@@ -9,6 +9,7 @@ from .hooks import (
     ProgressiveDistillationHook,
     RunSummaryHook,
     SampleGridHook,
+    StageHook,
     TrainingInfoHook,
 )
 from .loops import ResumableIterLoop
@@ -27,5 +28,6 @@ __all__ = [
     'RunSummaryHook',
     'Runner',
     'SampleGridHook',
+    'StageHook',
     'TrainingInfoHook',
 ]

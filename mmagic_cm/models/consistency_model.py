@@ -57,7 +57,8 @@ class ConsistencyModel(WithFrozen, Trainable):
         objective: Config of what training minimises; absent in inference configs.
         init_from: A checkpoint from which online and target network start (its longest EMA), or
             'teacher': the teacher's.
-        teacher: Of a distillation: ``dict(checkpoint=FILE, ...)``, see :class:`Teacher`.
+        teacher: Of a distillation: ``dict(checkpoint=FILE, ...)`` or ``dict(from_stage=True)``,
+            see :class:`Teacher`.
         label_dropout: Share of the labels that training replaces by "no class"; the network needs
             ``null_class``.
         guidance_scale: Of sampling, see :func:`~mmagic_cm.diffusion.guidance.guided`; None: none.
@@ -260,14 +261,21 @@ class ConsistencyModel(WithFrozen, Trainable):
             labels = drop_labels(labels, self.label_dropout, generator)
         target = self.target and partial(self._denoise_with_masks, self.target, masks)
         online = partial(self._denoise_with_masks, self.denoiser, masks)
-        losses = self.objective(online, inputs, draw, labels, target=target, teacher=self.teacher)
+        teacher = self.teacher
+        if teacher is not None:
+            dropout = self.objective.at_work(now.step, now.total_steps)[0].teacher_dropout
+            if teacher.training != dropout:
+                teacher.train(dropout)
+            if dropout:
+                teacher = partial(self._denoise_with_masks, teacher, masks)
+        losses = self.objective(online, inputs, draw, labels, target=target, teacher=teacher)
         self.loss_by_noise_level.update(losses, draw.sigma)
         return dict(loss=losses.mean())
 
     def _denoise_with_masks(
         self, denoiser: Callable, seed: int, x: torch.Tensor, *inputs: torch.Tensor, **conditions
     ) -> torch.Tensor:
-        """Denoise with the dropout masks of this seed: the same for online and target network."""
+        """Denoise with the dropout masks of this seed: the same for all networks that have any."""
         with seeded_globals(seed, x.device) if self._has_dropout else nullcontext():
             return denoiser(x, *inputs, **conditions)
 

@@ -8,13 +8,16 @@ from .consistency import (
     ImprovedConsistencyTraining,
 )
 from .lpips import LPIPS
+from .mid_training import ConsistencyMidTraining
 from .progressive import ProgressiveDistillation
 from .score_matching import DenoisingScoreMatching
 from .staged import StagedObjective
+from .truncated import TruncatedConsistencyTraining
 
 __all__ = [
     'LPIPS',
     'ConsistencyDistillation',
+    'ConsistencyMidTraining',
     'ConsistencyTraining',
     'DenoisingScoreMatching',
     'Draw',
@@ -23,4 +26,5 @@ __all__ = [
     'Objective',
     'ProgressiveDistillation',
     'StagedObjective',
+    'TruncatedConsistencyTraining',
 ]

@@ -50,7 +50,7 @@ class Draw:
 class WithFrozen(nn.Module):
     """A module with networks that move with it, and are no part of its parameters and state.
 
-    So they are neither optimised nor saved nor averaged, and always in evaluation mode.
+    So they are neither optimised nor saved nor averaged, and ``train()`` does not reach them.
 
     Attributes:
         frozen: These networks.
@@ -88,11 +88,13 @@ class Objective(WithFrozen, Ranged, ABC):
     Attributes:
         needs_target: Whether a target network is to be given.
         needs_teacher: Whether a teacher is to be given.
+        teacher_dropout: Whether the teacher keeps its dropout, with the online network's masks.
         distance: What compares two sets of images, (N,).
     """
 
     needs_target = False
     needs_teacher = False
+    teacher_dropout = False
 
     def __init__(
         self,
@@ -134,6 +136,10 @@ class Objective(WithFrozen, Ranged, ABC):
         for network in self.frozen:
             if hasattr(network, 'fetch'):
                 network.fetch()
+
+    def at_work(self, step: int, total_steps: int) -> tuple['Objective', int, int]:
+        """The objective at work, the step and number of steps as it counts them: see stages."""
+        return self, step, total_steps
 
     def grid(self, step: int, total_steps: int, device: torch.device | str = 'cpu') -> torch.Tensor:
         """The noise levels (num_scales,) that the curriculum visits at this step."""

@@ -4,7 +4,11 @@ import torch
 
 from ..diffusion.distances import PseudoHuber
 from ..diffusion.guidance import guided
-from ..diffusion.noise_levels import discrete_lognormal_probs, lognormal_sigmas
+from ..diffusion.noise_levels import (
+    discrete_lognormal_probs,
+    lognormal_sigmas,
+    truncated_lognormal_quantiles,
+)
 from ..diffusion.schedules import (
     Curriculum,
     DoublingCurriculum,
@@ -146,7 +150,9 @@ class ImprovedConsistencyTraining(PairObjective):
 class EasyConsistencyTuning(PairObjective):
     """ECT (arXiv:2406.14548): continuous levels t, the target at r(t) < t, r nears t in stages.
 
-    r = t (1 - (1 + k sigmoid(-b t)) / q^(stage + 1)), at least 0; where r is 0 the target is x0.
+    r = t (1 - (1 - ratio) (1 + k sigmoid(-b t))) with ratio = 1 - q^-(stage + 1), at least 0; where
+    r is 0 the target is x0. The last four arguments make it the first stage of TCM, see
+    :class:`~mmagic_cm.objectives.TruncatedConsistencyTraining`.
 
     Args:
         q: Factor by which the gap shrinks each stage.
@@ -157,6 +163,10 @@ class EasyConsistencyTuning(PairObjective):
         p_mean: Mean of ln sigma.
         p_std: Standard deviation of ln sigma.
         weighting: See :class:`Objective`.
+        ratio_limit: What the ratio is at most.
+        r_min: What r is at least.
+        truncate: Restrict the distribution of sigma to [sigma_min, sigma_max].
+        first_stage: The stage at which the count begins.
         **settings: See :class:`Objective`.
     """
 
@@ -170,6 +180,10 @@ class EasyConsistencyTuning(PairObjective):
         p_mean: float = -1.1,
         p_std: float = 2.0,
         weighting: Spec = 'inverse-gap',
+        ratio_limit: float = 1.0,
+        r_min: float = 0.0,
+        truncate: bool = False,
+        first_stage: int = 0,
         **settings,
     ) -> None:
         settings.setdefault('distance', PseudoHuber(c))
@@ -180,17 +194,33 @@ class EasyConsistencyTuning(PairObjective):
         self.b = b
         self.p_mean = p_mean
         self.p_std = p_std
+        self.ratio_limit = ratio_limit
+        self.r_min = r_min
+        self.truncate = truncate
+        self.first_stage = first_stage
 
     def next_level(self, sigma: torch.Tensor, step: int, total_steps: int) -> torch.Tensor:
         """The level r(t) of the target, (N,)."""
-        stage = min(step * self.num_stages // total_steps, self.num_stages - 1)
-        gap = (1 + self.k * torch.sigmoid(-self.b * sigma)) / self.q ** (stage + 1)
-        return (sigma * (1 - gap)).clamp(min=0)
+        stage = self.first_stage + min(step * self.num_stages // total_steps, self.num_stages - 1)
+        gap = max(self.q ** -(stage + 1), 1 - self.ratio_limit)
+        gaps = gap * (1 + self.k * torch.sigmoid(-self.b * sigma))
+        return (sigma * (1 - gaps)).clamp(min=self.r_min)
 
     def draw_levels(self, x0, step, total_steps, generator):
         """See :class:`Objective`."""
-        sigma = lognormal_sigmas(len(x0), self.p_mean, self.p_std, generator, x0.device)
+        sigma = self.draw_sigmas(len(x0), generator, x0.device)
         return dict(sigma=sigma, next_sigma=self.next_level(sigma, step, total_steps))
+
+    def draw_sigmas(
+        self, n: int, generator: torch.Generator | None, device: torch.device
+    ) -> torch.Tensor:
+        """Levels t, (n,)."""
+        if not self.truncate:
+            return lognormal_sigmas(n, self.p_mean, self.p_std, generator, device)
+        shares = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
+        ends = self.sigma_min, self.sigma_max
+        sigmas = truncated_lognormal_quantiles(shares, self.p_mean, self.p_std, *ends)
+        return sigmas.float().clamp(*ends)
 
     def reference(self, target, teacher, x0, draw, labels, **conditions):
         """D(x_r, r), or x0 where r is 0."""

@@ -43,6 +43,19 @@ def test_pseudo_huber_is_quadratic_near_and_linear_far(pair, scale, power):
     torch.testing.assert_close(far / near, torch.full_like(near, 2.0**power), rtol=1e-3, atol=0)
 
 
+def test_the_norm_has_a_gradient_where_images_agree(pair):
+    """With c = 0: 0 there, as the least of all, and elsewhere that of the root."""
+    a, b = pair.clone()
+    a[0] = b[0]
+    a.requires_grad_()
+    distances = PseudoHuber(0)(a, b)
+    norms = (a - b).detach().flatten(1).norm(dim=1)
+    torch.testing.assert_close(distances.detach(), norms)
+    distances.sum().backward()
+    assert (a.grad[0] == 0).all()
+    torch.testing.assert_close(a.grad[1], (a - b)[1].detach() / norms[1])
+
+
 def test_l2_32_resizes_both(pair):
     a, b = (F.interpolate(image, size=(32, 32), mode='bilinear') for image in pair)
     torch.testing.assert_close(resolve(DISTANCES, 'l2-32')(*pair), l2(a, b))

@@ -6,7 +6,12 @@ from itertools import pairwise
 import pytest
 import torch
 
-from mmagic_cm.diffusion.noise_levels import discrete_lognormal_probs, lognormal_sigmas
+from mmagic_cm.diffusion.noise_levels import (
+    discrete_lognormal_probs,
+    lognormal_sigmas,
+    truncated_lognormal_quantiles,
+    truncated_student_quantiles,
+)
 from mmagic_cm.diffusion.schedules import karras_sigmas
 
 
@@ -34,3 +39,36 @@ def test_discrete_lognormal_probs(num_scales, mean, std):
     # The most likely interval lies in the bulk: a wrong sign of the mean would move it.
     bulk = sigmas[found.argmax()].log().item()
     assert abs(bulk - mean) < 2 * std
+
+
+@pytest.mark.parametrize('row', ['normal/cifar', 'normal/imagenet'])
+def test_quantiles_of_a_truncated_lognormal(row, goldens):
+    recorded = goldens('tcm')
+    settings = recorded[f'sampler/{row}/mean_std_low_high'].tolist()
+    found = truncated_lognormal_quantiles(recorded['sampler/u'], *settings)
+    torch.testing.assert_close(found, recorded[f'sampler/{row}'], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize('row', ['student_t/cifar_stage2', 'student_t/wide'])
+def test_quantiles_of_a_truncated_student(row, goldens):
+    recorded = goldens('tcm')
+    *settings, df = recorded[f'sampler/{row}/mean_std_low_high_df'].tolist()
+    found = truncated_student_quantiles(recorded['sampler/u'], df, *settings)
+    torch.testing.assert_close(found, recorded[f'sampler/{row}'], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize('df', [0.01, 1.0, 30.0])
+def test_student_quantiles_follow_the_density(df):
+    """d share / d ln sigma ~ (1 + T^2 / df)^(-(df + 1) / 2), and the ends are the bounds."""
+    shares = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    levels = truncated_student_quantiles(shares, df, -0.3, 0.5, 0.1, 20.0)
+    assert levels[[0, -1]].tolist() == pytest.approx([0.1, 20.0])
+    assert (levels.diff() > 0).all()
+    t = (levels.log() + 0.3) / 0.5
+    density = (1 + t**2 / df) ** (-(df + 1) / 2)
+    # By Simpson's rule, each two intervals hold the same share.
+    at = (t[:-2] + t[2:]) / 2
+    middle = (1 + at**2 / df) ** (-(df + 1) / 2)
+    mass = (t[2:] - t[:-2]) * (density[:-2] + 4 * middle + density[2:]) / 6
+    inner = mass[200:-200]
+    torch.testing.assert_close(inner, inner.mean().expand_as(inner), rtol=1e-5, atol=0)

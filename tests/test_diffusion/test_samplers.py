@@ -11,12 +11,14 @@ import torch
 from mmagic_cm.diffusion.samplers import (
     DiffusionSampler,
     DPM2Sampler,
+    DPMSolverSampler,
     EulerAncestralSampler,
     EulerSampler,
     HeunSampler,
     MultistepSampler,
     OnestepSampler,
     sample_dpm2,
+    sample_dpm_solver,
     sample_euler,
     sample_euler_ancestral,
     sample_heun,
@@ -35,6 +37,7 @@ SAMPLERS = {
     'HeunSampler': (dict(num_steps=12), 23),
     'EulerSampler': (dict(num_steps=12), 12),
     'DPM2Sampler': (dict(num_steps=12), 24),
+    'DPMSolverSampler': (dict(num_steps=12), 12),
     'EulerAncestralSampler': (dict(num_steps=12), 12),
     'ProgressiveSampler': (dict(num_steps=12), 12),
 }
@@ -155,6 +158,8 @@ def test_num_evaluations_and_range(name, settings, cost, clip_denoised):
         (sample_heun, 0.0, 2),
         (sample_dpm2, 0.0, 2),
         (partial(sample_dpm2, midpoint='geometric'), 0.0, 2),
+        (partial(sample_dpm_solver, order=1), 0.0, 1),
+        (partial(sample_dpm_solver, order=2), 0.0, 2),
         (sample_progressive, 0.002, 1),
     ],
 )
@@ -340,6 +345,24 @@ def test_the_midpoint_of_k_diffusion():
         DPM2Sampler(midpoint='geometry')
 
 
+def test_dpm_solver_ends_with_a_denoised_image(gaussian):
+    x, seen = 80 * torch.randn(2, 1, 4, 4), []
+
+    def denoise(x, sigma):
+        seen.append((sigma[0].item(), gaussian.denoise(x, sigma)))
+        return seen[-1][1]
+
+    found = sample_dpm_solver(denoise, x, karras_sigmas(12))
+    assert [sigma for sigma, _ in seen] == karras_sigmas(12).tolist()
+    assert torch.equal(found, seen[-1][1])
+
+
+@pytest.mark.parametrize('settings', [dict(order=4), dict(quadratic='third')])
+def test_dpm_solver_refuses(settings):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        DPMSolverSampler(**settings)
+
+
 @pytest.mark.parametrize(('name', 'settings'), SETTINGS)
 @pytest.mark.parametrize('sigma_max', [math.nan, math.inf, -80.0])
 def test_no_start(name, settings, sigma_max):
@@ -354,6 +377,11 @@ def test_no_start(name, settings, sigma_max):
         (MultistepSampler(sigmas=(80.0, 2.0)), sample_multistep, [80.0, 2.0]),
         (HeunSampler(num_steps=7, rho=3.0), sample_heun, karras_sigmas(7, rho=3.0)),
         (EulerSampler(num_steps=7, sigma_max=10.0), sample_euler, karras_sigmas(7, 0.002, 10.0)),
+        (
+            DPMSolverSampler(num_steps=7, order=2),
+            partial(sample_dpm_solver, order=2),
+            karras_sigmas(7),
+        ),
         (EulerAncestralSampler(num_steps=7), sample_euler_ancestral, karras_sigmas(7)),
     ],
 )

@@ -55,6 +55,16 @@ OBJECTIVES = dict(
             (1.0, dict(type='EasyConsistencyTuning')),
         ],
     ),
+    # Stages of 2, 2, 2 and 2 steps, each of which hands its average on.
+    stages=dict(
+        type='StagedObjective',
+        stages=[
+            (0.25, dict(type='DenoisingScoreMatching')),
+            (0.5, dict(type='ConsistencyMidTraining', distance='l2', num_steps=4)),
+            (0.75, dict(type='EasyConsistencyTuning', q=4096, num_stages=1, c=0)),
+            (1.0, dict(type='TruncatedConsistencyTraining')),
+        ],
+    ),
 )
 
 
@@ -90,6 +100,9 @@ def trainer(tmp_path) -> Callable[..., Runner]:
             cfg.model.teacher = dict(checkpoint=str(tmp_path / 'teacher.pth'))
             cfg.model.init_from = 'teacher'
             save_teacher(cfg.model.denoiser, tmp_path / 'teacher.pth')
+        if objective == 'stages':
+            cfg.model.teacher = dict(from_stage=True)
+            cfg.custom_hooks = [*cfg.custom_hooks, dict(type='StageHook')]
         if objective == 'pd':
             cfg.param_scheduler = None
             cfg.custom_hooks = [*cfg.custom_hooks, dict(type='ProgressiveDistillationHook')]

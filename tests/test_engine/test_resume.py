@@ -12,6 +12,10 @@ from mmagic_cm.errors import InputError, Stopped
 
 STEPS, STOP, BATCH = 8, 3, 8
 FLIP = [dict(type='RandomFlip'), dict(type='PackImage')]
+BEGINS_AT_THE_STOP = [
+    (STOP / STEPS, dict(type='DenoisingScoreMatching')),
+    (1.0, dict(type='ConsistencyMidTraining', distance='l2', num_steps=4)),
+]
 # Checkpoints at 3, 6 and 8; the second stage of `ect` begins at 4, after the stop.
 CASES = dict(
     edm=('edm', {}),
@@ -20,6 +24,19 @@ CASES = dict(
     learned=(dict(type='LearnsWithTheModel'), {}),
     ect=('ect', {}),
     cd=('cd', {}),
+    # Stopped within the second of four stages, whose teacher is the first one, and with dropout,
+    # which the last one's teacher has, too.
+    stages_accumulating=(
+        'stages',
+        dict(model__denoiser__network__dropout=0.3, optim_wrapper__accumulative_counts=2),
+    ),
+    # Where the teacher keeps its weights in half precision.
+    stages_in_bfloat16=(
+        'stages',
+        dict(optim_wrapper__type='MixedPrecisionOptimWrapper', optim_wrapper__dtype='bfloat16'),
+    ),
+    # Stopped where the second one begins, and so before it has a teacher.
+    stages_at_a_boundary=('stages', dict(model__objective__stages=BEGINS_AT_THE_STOP)),
     # Stopped where the last stage begins, and within a stage.
     pd=('pd', {}),
     pd_within_a_stage=(
@@ -86,7 +103,7 @@ def test_resumed_run_equals_the_uninterrupted_one(trainer, after_each, equal, ca
         objective in ('ct', 'cd')
     )
     assert ('objective.log_variance.weight' in saved['state_dict']) == (case == 'learned')
-    assert ('teacher' in saved) == (objective == 'pd')
+    assert ('teacher' in saved) == (objective in ('pd', 'stages'))
 
 
 def test_auto_resumes_after_an_interruption(trainer, after_each, equal, interrupt):

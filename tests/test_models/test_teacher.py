@@ -17,6 +17,7 @@ from mmagic_cm.sampling.loop import choose_labels
 CD = dict(type='ConsistencyDistillation', curriculum=dict(
     type='FixedCurriculum', target_ema=0.9, num_scales=8))  # fmt: skip
 PD = dict(type='ProgressiveDistillation')
+TCM = dict(type='TruncatedConsistencyTraining')
 IMAGES = torch.randint(0, 256, (4, 1, 8, 8), generator=torch.Generator().manual_seed(0)) / 127.5 - 1
 LABELS = torch.tensor([3, 1, 4, 1])
 
@@ -170,6 +171,50 @@ def test_the_teacher_has_no_dropout(build_model):
     assert torch.equal(model.teacher(x, sigma, LABELS), model.teacher(x, sigma, LABELS))
     with torch.no_grad():
         assert not torch.equal(model.denoiser(x, sigma, LABELS), model.denoiser(x, sigma, LABELS))
+
+
+def test_a_teacher_with_dropout_has_the_masks_of_the_student(build_model):
+    """TCM's: with the student's weights it says what the student says, and CD's does not."""
+    stages = [(0.5, dict(type='ConsistencyMidTraining', distance='l2', num_steps=2)), (1.0, TCM)]
+    model = build_model(
+        dict(dropout=0.5),
+        parameterization='edm',
+        objective=dict(type='StagedObjective', stages=stages),
+        teacher=dict(from_stage=True),
+    ).train()
+    model.teacher.become(model.denoiser)
+    said = {}
+    for name, denoiser in (('student', model.denoiser), ('teacher', model.teacher.denoiser)):
+        denoiser.register_forward_hook(
+            lambda module, inputs, output, name=name: said.setdefault(name, []).append(output)
+        )
+    loss(model, iteration=60)
+    assert torch.equal(said['teacher'][0], said['student'][0])
+    assert len(said['teacher']) == 1
+    again = said.copy()
+    said.clear()
+    loss(model, iteration=60).backward()
+    assert torch.equal(said['teacher'][0], again['teacher'][0])
+    assert all(parameter.grad is None for parameter in model.teacher.parameters())
+    # A stage that wants none has none, and the other way about.
+    for iteration, training in ((0, False), (60, True), (10, False)):
+        loss(model, iteration=iteration)
+        assert model.teacher.denoiser.training == training
+
+
+def test_a_teacher_from_a_stage(build_model):
+    """It has the student's own parameterization, no file, and waits for a stage."""
+    stages = [(0.5, dict(type='DenoisingScoreMatching')), (1.0, TCM)]
+    objective = dict(type='StagedObjective', stages=stages)
+    model = build_model(objective=objective, teacher=dict(from_stage=True))
+    model.init_weights()
+    assert loss(model).isfinite()
+    with pytest.raises(InputError, match='StageHook'):
+        loss(model, iteration=60)
+    model.teacher.become(model.denoiser)
+    x, sigma = IMAGES, torch.ones(4)
+    assert torch.equal(model.teacher(x, sigma, LABELS), model.denoiser(x, sigma, LABELS))
+    assert loss(model, iteration=60).isfinite()
 
 
 def test_the_teacher_becomes_the_student(build_model):

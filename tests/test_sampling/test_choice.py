@@ -19,6 +19,7 @@ PLAIN = dict(type='OnestepSampler')
         ('HeunSampler', 'HeunSampler'),
         ('Euler_Ancestral', 'EulerAncestralSampler'),
         ('dpm2', 'DPM2Sampler'),
+        ('dpm_solver', 'DPMSolverSampler'),
         ('multistep', 'MultistepSampler'),
     ],
 )

@@ -7,6 +7,7 @@ from .progress_bar import ProgressBarHook
 from .progressive_distillation import ProgressiveDistillationHook
 from .run_summary import RunSummaryHook
 from .sample_grid import SampleGridHook
+from .stages import StageHook
 from .training_info import TrainingInfoHook
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     'ProgressiveDistillationHook',
     'RunSummaryHook',
     'SampleGridHook',
+    'StageHook',
     'TrainingInfoHook',
 ]

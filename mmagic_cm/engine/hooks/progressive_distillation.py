@@ -1,6 +1,5 @@
 """The hook that carries progressive distillation from stage to stage."""
 
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ...diffusion.schedules import HalvingCurriculum
@@ -8,10 +7,11 @@ from ...errors import InputError
 from ...registry import HOOKS
 from .curriculum import unwrapped
 from .ema import find_ema_hook
+from .stages import TeacherHook
 
 
 @HOOKS.register_module()
-class ProgressiveDistillationHook(Hook):
+class ProgressiveDistillationHook(TeacherHook):
     """Progressive distillation (arXiv:2202.00512, algorithm 2): at each stage the student teaches.
 
     When a stage begins, the teacher takes over the student's weights, the optimizer forgets its
@@ -25,11 +25,6 @@ class ProgressiveDistillationHook(Hook):
 
     def __init__(self, anneal_lr: bool = True) -> None:
         self.anneal_lr = anneal_lr
-        self._loaded: dict | None = None
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the teacher of the file until the run begins."""
-        self._loaded = checkpoint.get('teacher')
 
     def before_train(self, runner: Runner) -> None:
         """Say what is ahead; take over the teacher of a resumed run."""
@@ -55,9 +50,7 @@ class ProgressiveDistillationHook(Hook):
         for group in runner.optim_wrapper.param_groups:
             group.setdefault('initial_lr', group['lr'])
         if runner.iter > 0:
-            if self._loaded is None:
-                raise InputError('The checkpoint to resume from holds no teacher.')
-            model.teacher.load_state_dict(self._loaded)
+            self.restore_teacher(runner)
         self._loaded = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
@@ -80,8 +73,3 @@ class ProgressiveDistillationHook(Hook):
             ema_hook.tracker.reset()
         num_steps = self._curriculum(runner.iter // self._accumulated, runner.max_iters)[1]
         runner.logger.info(f'The student now learns to take {num_steps} steps.')
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Put the teacher of the current stage into the file."""
-        state = unwrapped(runner).teacher.state_dict()
-        checkpoint['teacher'] = {name: tensor.cpu() for name, tensor in state.items()}

@@ -100,8 +100,7 @@ def _curriculum_figures(
     objective: Objective | StagedObjective, step: int, total_steps: int
 ) -> dict[str, float]:
     """``num_scales`` where the objective has a curriculum, ``target_ema`` where it has a target."""
-    if isinstance(objective, StagedObjective):
-        objective, step, total_steps = objective.at_work(step, total_steps)
+    objective, step, total_steps = objective.at_work(step, total_steps)
     figures = {}
     if objective.curriculum is not None:
         figures['num_scales'] = objective.curriculum(step, total_steps)[1]
