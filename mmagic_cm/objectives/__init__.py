@@ -7,6 +7,7 @@ from .consistency import (
     EasyConsistencyTuning,
     ImprovedConsistencyTraining,
 )
+from .continuous import ContinuousConsistencyDistillation, ContinuousConsistencyTraining
 from .lpips import LPIPS
 from .progressive import ProgressiveDistillation
 from .score_matching import DenoisingScoreMatching
@@ -16,6 +17,8 @@ __all__ = [
     'LPIPS',
     'ConsistencyDistillation',
     'ConsistencyTraining',
+    'ContinuousConsistencyDistillation',
+    'ContinuousConsistencyTraining',
     'DenoisingScoreMatching',
     'Draw',
     'EasyConsistencyTuning',

@@ -12,6 +12,18 @@ from mmagic_cm.errors import InputError, Stopped
 
 STEPS, STOP, BATCH = 8, 3, 8
 FLIP = [dict(type='RandomFlip'), dict(type='PackImage')]
+SONG = dict(
+    _delete_=True,
+    type='SongUNet',
+    image_size=8,
+    in_channels=1,
+    out_channels=1,
+    model_channels=8,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_resolutions=(4,),
+    num_classes=10,
+)
 # Checkpoints at 3, 6 and 8; the second stage of `ect` begins at 4, after the stop.
 CASES = dict(
     edm=('edm', {}),
@@ -20,6 +32,10 @@ CASES = dict(
     learned=(dict(type='LearnsWithTheModel'), {}),
     ect=('ect', {}),
     cd=('cd', {}),
+    # Of weightings that learn, too, and derivatives through dropout.
+    sct=('sct', dict(model__channels_last=True, model__denoiser__network__dropout=0.3)),
+    sct_of_a_song=('sct', dict(model__channels_last=True, model__denoiser__network=SONG)),
+    scd=('scd', {}),
     # Stopped where the last stage begins, and within a stage.
     pd=('pd', {}),
     pd_within_a_stage=(
@@ -85,7 +101,8 @@ def test_resumed_run_equals_the_uninterrupted_one(trainer, after_each, equal, ca
     assert any(name.startswith('target.') for name in saved['state_dict']) == (
         objective in ('ct', 'cd')
     )
-    assert ('objective.log_variance.weight' in saved['state_dict']) == (case == 'learned')
+    learned = {name for name in saved['state_dict'] if name.startswith('objective.')}
+    assert bool(learned) == (case == 'learned' or objective in ('sct', 'scd'))
     assert ('teacher' in saved) == (objective == 'pd')
 
 
