@@ -15,6 +15,20 @@ from .diffusers_layout import check_unet_config, from_diffusers, is_diffusers
 # Our state dicts: 'denoiser.network.<name>', and 'target.network.<name>' while training needs one.
 # The paper's files hold '<name>' alone.
 NETWORK = 'denoiser.network.'
+# Begins the name of an average of a power-function profile, such as 'sigma_rel=0.05'; others are
+# named by their rates.
+SIGMA_REL = 'sigma_rel='
+
+
+def average_key(name: str) -> str | float:
+    """The name of an average in a file, a rate as a number."""
+    return name if name.startswith(SIGMA_REL) else float(name)
+
+
+def average_length(key: str | float) -> tuple[bool, float]:
+    """What orders averages by their length; rates come after power-function profiles."""
+    of_power = isinstance(key, str)
+    return not of_power, float(key.removeprefix(SIGMA_REL) if of_power else key)
 
 
 def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> OrderedDict:
@@ -23,13 +37,13 @@ def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> Ord
     Args:
         checkpoint: As :func:`~mmagic_cm.checkpoints.read_checkpoint` returns it.
         ema: 'auto' for the longest EMA that there is, else the only weights; a rate such as
-            0.999; None for the online network.
+            0.999, or 'sigma_rel=0.05'; None for the online network.
 
     Returns:
         A state dict for :class:`~mmagic_cm.models.ConsistencyModel`.
 
     Raises:
-        InputError: There is no EMA of this rate.
+        InputError: There is no such EMA.
     """
     emas = checkpoint.get('emas', {})
     if ema is None or (ema == 'auto' and not emas):
@@ -38,8 +52,8 @@ def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> Ord
         # What torch hands on to the module: here the settings of a UNet2DModel.
         weights._metadata = getattr(chosen, '_metadata', {})
         return weights
-    rates = {float(rate): rate for rate in emas}
-    rate = max(rates) if ema == 'auto' else ema
+    rates = {average_key(rate): rate for rate in emas}
+    rate = max(rates, key=average_length) if ema == 'auto' else ema
     if rate not in rates:
         known = ', '.join(emas) or 'none'
         raise InputError(

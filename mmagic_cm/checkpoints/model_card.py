@@ -78,12 +78,14 @@ def _training(source: Source) -> str:
     config, model = source.config, source.config.model
     batch = (config.get('train_dataloader') or {}).get('batch_size')
     size = f' of {batch} pictures a process' if batch else ''
+    by_rate = not isinstance(source.ema, str)
+    average = 'exponential moving average of rate' if by_rate else 'power-function average of'
     facts = {  # no folders of the machine
         'Objective': _settings(model.get('objective')),
         'Distilled from': Path((model.get('teacher') or {}).get('checkpoint') or '').name,
         'Started from': Path(model.get('init_from') or '').name,
         'Length': f'{source.iteration:,} batches{size}' if source.iteration else '',
         'Optimizer': _settings((config.get('optim_wrapper') or {}).get('optimizer')),
-        'Weights': f'the exponential moving average of rate {source.ema}' if source.ema else '',
+        'Weights': f'the {average} {source.ema}' if source.ema else '',
     }
     return '\n'.join(f'- {key}: {fact}.' for key, fact in facts.items() if fact) or _UNKNOWN
