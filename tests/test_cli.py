@@ -21,7 +21,15 @@ from mmagic_cm.cli import (
 from mmagic_cm.errors import InputError
 
 
-@pytest.mark.parametrize(('text', 'expected'), [('auto', 'auto'), ('none', None), ('0.999', 0.999)])
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('auto', 'auto'),
+        ('none', None),
+        ('0.999', 0.999),
+        ('sigma_rel=0.10', 'sigma_rel=0.1'),
+    ],
+)
 def test_ema(text, expected):
     assert parse_ema(text) == expected
 

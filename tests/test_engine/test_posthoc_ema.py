@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mmagic_cm.checkpoints import Checkpoint, read_checkpoint
+from mmagic_cm.engine import EMAHook
 from mmagic_cm.engine.averages import EMATracker
 from mmagic_cm.engine.posthoc_ema import (
     find_snapshots,
@@ -100,6 +101,11 @@ def test_refusals():
             sigma_rel_to_gamma(width)
     with pytest.raises(InputError, match='no snapshot up to time 5'):
         posthoc_coefficients([(10, 0.05)], (5, 0.05))
+    with pytest.raises(InputError, match='sigma_rels'):
+        EMAHook(snapshot_interval=10)
+    assert EMAHook(sigma_rels=(0.1,), evaluate='sigma_rel=0.1').rates == (0.9999, 'sigma_rel=0.1')
+    with pytest.raises(InputError, match=r'sigma_rel=0\.2.*sigma_rel=0\.1'):
+        EMAHook(sigma_rels=(0.1,), evaluate='sigma_rel=0.2')
 
 
 WIDTHS = (0.05, 0.07, 0.10)
