@@ -37,7 +37,7 @@ class EMATracker:
     Args:
         module: What to follow; the averages start equal to it.
         rates: Such as (0.999, 0.9999), each in [0, 1); or 'sigma_rel=0.05', the name of a profile,
-            see :mod:`.posthoc_ema`.
+            see :mod:`mmagic_cm.engine.posthoc_ema`.
 
     Attributes:
         averages: State dicts by rate or name.

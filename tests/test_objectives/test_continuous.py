@@ -206,6 +206,25 @@ def test_tangents_that_are_not_finite_count_as_nothing():
     assert stages.figures == {}
 
 
+@pytest.mark.parametrize('mode', KINDS)
+def test_labels_and_conditions_go_with_every_evaluation(mode):
+    x0, labels, scale = torch.randn(3, 1, 4, 4), torch.arange(3), torch.ones(3)
+    seen = []
+
+    def denoise(x, sigma, labels, *, guidance):
+        seen.append((labels, guidance))
+        return trigflow(learner)(x, sigma)
+
+    objective = KINDS[mode]()
+    given = dict(teacher=denoise) if mode == 'scd' else {}
+    draw = objective.draw(x0, 0, 10)
+    assert objective(denoise, x0, draw, labels, guidance=scale, **given).shape == (3,)
+    assert len(seen) == 2 + len(given)
+    assert all(pair[0] is labels and pair[1] is scale for pair in seen)
+    with pytest.raises(InputError, match='teacher'):
+        objective(denoise, x0, draw, labels, **({} if given else dict(teacher=denoise)))
+
+
 def test_an_unknown_norm():
     with pytest.raises(InputError, match='rms'):
         ContinuousConsistencyTraining(tangent_norm='mrs')
