@@ -126,9 +126,9 @@ class ContinuousConsistencyTraining(Objective):
 
             g = -cos^2 t (sigma_data F - v) - r (cos t sin t x_t + sigma_data J).
 
-        At r = 1 that is cos t times the derivative of D by t, and at r = 0
-        cos^2 t / sin t (D - x0) (D minus the teacher's D, of sCD), which neither divides small
-        differences by sin t nor needs F.
+        At r = 0 that is cos^2 t / sin t (D - x0) (of sCD, D minus the teacher's), and at r = 1
+        cos t times the derivative of D by t, in which nothing is divided by sin t: F itself, which
+        at low levels is a small difference, is not needed.
         """
         x, sigma = draw.at(draw.sigma, x0), draw.sigma
         reference = self.reference(online, teacher, x0, draw, labels, **conditions)
