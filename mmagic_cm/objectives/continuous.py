@@ -48,9 +48,9 @@ class ContinuousConsistencyTraining(Objective):
 
     The paper speaks of angles t = arctan(sigma / sigma_data), of x_t = cos(t) x, and of the network
     F in D = cos(t) x_t - sin(t) sigma_data F. All of that is a denoiser in EDM's parameterization
-    (``parameterization='edm'``; its network is -F), which is what this expects to train. The network
-    is to be told the level by a smooth ``c_noise``, 'trigflow' or 'edm': by the derivative of 'adm',
-    250 ln sigma, it learns nothing.
+    (``parameterization='edm'``; its network is -F), which is what this expects to train. The
+    network is to be told the level by a smooth ``c_noise``, 'trigflow' or 'edm': by the derivative
+    of 'adm', 250 ln sigma, it learns nothing.
 
     Args:
         p_mean: Mean of ln sigma.
