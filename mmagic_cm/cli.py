@@ -65,26 +65,28 @@ def join_processes(launcher: str) -> None:
 
 
 def parse_ema(text: str) -> str | float | None:
-    """The type of ``--ema``: ``auto``, ``target``, ``none`` or a rate."""
+    """The type of ``--ema``: ``auto``, ``target``, ``none``, a rate or ``sigma_rel=WIDTH``."""
     if text in ('auto', 'target', 'none'):
         return None if text == 'none' else text
+    number = text.removeprefix('sigma_rel=')
     try:
-        return float(text)
+        return float(text) if number == text else f'sigma_rel={float(number)}'
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither 'auto', 'target' nor 'none', nor a rate such as 0.999"
+            f"{text!r} is neither 'auto', 'target' nor 'none', nor a rate such as 0.999, nor "
+            f'sigma_rel=0.05'
         ) from error
 
 
 def add_ema_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--ema auto|RATE|target|none``."""
+    """Add ``--ema auto|RATE|sigma_rel=WIDTH|target|none``."""
     parser.add_argument(
         '--ema',
         type=parse_ema,
         default='auto',
         metavar='auto|RATE|target|none',
-        help='which weights of a training run: the longest EMA (default), one such as 0.999, the '
-        'target network, or the online one',
+        help='which weights of a training run: the longest EMA (default), one such as 0.999 or '
+        'sigma_rel=0.05, the target network, or the online one',
     )
 
 

@@ -23,7 +23,13 @@ from mmagic_cm.errors import InputError
 
 @pytest.mark.parametrize(
     ('text', 'expected'),
-    [('auto', 'auto'), ('target', 'target'), ('none', None), ('0.999', 0.999)],
+    [
+        ('auto', 'auto'),
+        ('target', 'target'),
+        ('none', None),
+        ('0.999', 0.999),
+        ('sigma_rel=0.10', 'sigma_rel=0.1'),
+    ],
 )
 def test_ema(text, expected):
     assert parse_ema(text) == expected

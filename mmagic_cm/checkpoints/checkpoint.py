@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import InputError
 from .configs import config_inside, denoiser_settings, refuse_foreign_names, sampling_config
-from .layouts import check_settings, fit_state_dict, select_weights
+from .layouts import average_key, check_settings, fit_state_dict, select_weights
 from .reading import looks_like_weights, read_checkpoint
 from .released import find_released
 
@@ -65,9 +65,11 @@ class Checkpoint:
         return meta if isinstance(meta, Mapping) else {}
 
     @property
-    def emas(self) -> dict[float, Mapping[str, torch.Tensor]]:
-        """The averages of a run's weights by their rate."""
-        return {float(rate): weights for rate, weights in self.content.get('emas', {}).items()}
+    def emas(self) -> dict[float | str, Mapping[str, torch.Tensor]]:
+        """The averages of a run's weights by their rate, or 'sigma_rel=0.05'."""
+        return {
+            average_key(name): average for name, average in self.content.get('emas', {}).items()
+        }
 
     @cached_property
     def config(self) -> Config | None:

@@ -12,7 +12,7 @@ from ..registry import DIFFUSION_SAMPLERS, MODELS
 from .checkpoint import Checkpoint
 from .configs import sampling_config
 from .diffusers_pipeline import PipelineSettings, pipeline_settings
-from .layouts import NETWORK, network_weights, without_weights
+from .layouts import NETWORK, average_length, network_weights, without_weights
 from .writing import write_diffusers, write_openai, write_ours
 
 
@@ -26,7 +26,7 @@ class Source:
         config: The whole config: as given, from inside of the file, or of the released name; None
             where there is none.
         denoiser: Built from it on the meta device: settings and shapes.
-        ema: The rate of the average that was chosen, if any, or 'target'.
+        ema: The rate of the average that was chosen, or 'sigma_rel=0.05', or 'target', if any.
         iteration: Of the training, where the file says so.
     """
 
@@ -116,7 +116,7 @@ def read_source(
     if not network:
         raise InputError(f'{path} holds no weights with names that are known ({NETWORK}...).')
     if ema == 'auto':
-        ema = max(checkpoint.emas, default=checkpoint.meta.get('ema'))
+        ema = max(checkpoint.emas, key=average_length, default=checkpoint.meta.get('ema'))
     iteration = checkpoint.meta.get('iter')
     iteration = iteration if isinstance(iteration, int) else None
     return Source(Path(path), network, config, denoiser, ema, iteration)

@@ -16,6 +16,20 @@ from .jax_layout import from_jax, is_jax
 # Our state dicts: 'denoiser.network.<name>', and 'target.network.<name>' while training needs one.
 # The paper's files hold '<name>' alone.
 NETWORK, TARGET = 'denoiser.network.', 'target.network.'
+# Begins the name of an average of a power-function profile, such as 'sigma_rel=0.05'; others are
+# named by their rates.
+SIGMA_REL = 'sigma_rel='
+
+
+def average_key(name: str) -> str | float:
+    """The name of an average in a file, a rate as a number."""
+    return name if name.startswith(SIGMA_REL) else float(name)
+
+
+def average_length(key: str | float) -> tuple[bool, float]:
+    """What orders averages by their length; rates come after power-function profiles."""
+    of_power = isinstance(key, str)
+    return not of_power, float(key.removeprefix(SIGMA_REL) if of_power else key)
 
 
 def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> OrderedDict:
@@ -24,13 +38,13 @@ def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> Ord
     Args:
         checkpoint: As :func:`~mmagic_cm.checkpoints.read_checkpoint` returns it.
         ema: 'auto' for the longest EMA that there is, else the only weights; a rate such as
-            0.999; 'target' for the target network; None for the online network.
+            0.999, or 'sigma_rel=0.05'; 'target' for the target network; None for the online one.
 
     Returns:
         A state dict for :class:`~mmagic_cm.models.ConsistencyModel`.
 
     Raises:
-        InputError: There is no EMA of this rate, or no target network.
+        InputError: There is no such EMA, or no target network.
     """
     emas = checkpoint.get('emas', {})
     given = checkpoint.get('state_dict', checkpoint)
@@ -44,8 +58,8 @@ def select_weights(checkpoint: Mapping, ema: str | float | None = 'auto') -> Ord
         if not target:
             raise InputError('The checkpoint has no target network: only training needs one.')
         return _online({name.removeprefix('target.'): weight for name, weight in target.items()})
-    rates = {float(rate): rate for rate in emas}
-    rate = max(rates) if ema == 'auto' else ema
+    rates = {average_key(rate): rate for rate in emas}
+    rate = max(rates, key=average_length) if ema == 'auto' else ema
     if rate not in rates:
         known = ', '.join(emas) or 'none'
         raise InputError(

@@ -92,4 +92,6 @@ def _training(source: Source) -> str:
 def _which(ema: str | float | None) -> str:
     if ema == 'target':
         return 'the target network'
-    return f'the exponential moving average of rate {ema}' if ema else ''
+    by_rate = not isinstance(ema, str)
+    kind = 'exponential moving average of rate' if by_rate else 'power-function average of'
+    return f'the {kind} {ema}' if ema else ''

@@ -193,7 +193,7 @@ def _check_entries(path: Path, checkpoint: dict) -> None:
     emas = checkpoint.get('emas', {})
     sets += emas.values() if isinstance(emas, Mapping) else [emas]
     for rate in emas if isinstance(emas, Mapping) else ():
-        if not re.fullmatch(r'[01](\.\d+)?(e-\d+)?', str(rate)):
+        if not re.fullmatch(r'(sigma_rel=0|[01])(\.\d+)?(e-\d+)?', str(rate)):
             raise InputError(f'{path} has weights averaged at the rate {rate!r}, which is none.')
     for weights in sets:
         if not isinstance(weights, Mapping) or not all(isinstance(key, str) for key in weights):

@@ -270,7 +270,7 @@ class ConsistencyModel(WithFrozen, Trainable):
                 teacher = partial(self._denoise_with_masks, teacher, masks)
         losses = self.objective(online, inputs, draw, labels, target=target, teacher=teacher)
         self.loss_by_noise_level.update(losses, draw.sigma)
-        return dict(loss=losses.mean())
+        return dict(loss=losses.mean(), **self.objective.figures)
 
     def _denoise_with_masks(
         self, denoiser: Callable, seed: int, x: torch.Tensor, *inputs: torch.Tensor, **conditions

@@ -47,6 +47,11 @@ def modulate(
     return h.view_as(x)
 
 
+def pixel_norm(values: torch.Tensor) -> torch.Tensor:
+    """Each row of (N, C) over its root mean square."""
+    return values * (values.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
 def zero_init(module: nn.Conv2d) -> nn.Conv2d:
     """Start a layer at zero: the network then starts as F(x) = 0, that is D(x) = c_skip x."""
     nn.init.zeros_(module.weight)
@@ -108,6 +113,7 @@ class ResBlock(nn.Module):
         use_scale_shift_norm: Embedding as h (1 + scale) + shift after the norm; otherwise added.
         norm_groups: Groups of the norms.
         resample: 'down', 'up', or None.
+        pixel_norm_emb: Normalise 1 + scale and shift over the channels (:func:`pixel_norm`).
     """
 
     def __init__(
@@ -119,9 +125,11 @@ class ResBlock(nn.Module):
         use_scale_shift_norm: bool,
         norm_groups: int,
         resample: str | None = None,
+        pixel_norm_emb: bool = False,
     ) -> None:
         super().__init__()
         self.use_scale_shift_norm = use_scale_shift_norm
+        self.pixel_norm_emb = pixel_norm_emb
         self.resample = resample
         self.in_layers = nn.Sequential(
             GroupNorm(norm_groups, channels),
@@ -153,7 +161,10 @@ class ResBlock(nn.Module):
         emb = self.emb_layers[1](emb).to(h.dtype)
         norm, _, dropout, conv = self.out_layers
         if self.use_scale_shift_norm:
-            h = modulate(norm, h, *emb.chunk(2, dim=1))
+            scale, shift = emb.chunk(2, dim=1)
+            if self.pixel_norm_emb:
+                scale, shift = pixel_norm(1 + scale) - 1, pixel_norm(shift)
+            h = modulate(norm, h, scale, shift)
         else:
             h = norm(h + emb[:, :, None, None])
         return self.skip_connection(self._resample(x)) + conv(dropout(silu(h)))
@@ -220,6 +231,8 @@ class ADMUNet(Network):
         null_class: Know "no class" as label -1, in a row of its own of the embedding: for
             classifier-free guidance.
         dropout_resolutions: Feature-map sizes in pixels at which to drop out; None: all.
+        pixel_norm_emb: Bound scale and shift of the norms, for continuous-time training: adaptive
+            double normalization (arXiv:2410.11081, section 4.1).
     """
 
     def __init__(
@@ -241,8 +254,11 @@ class ADMUNet(Network):
         norm_groups: int = 32,
         null_class: bool = False,
         dropout_resolutions: tuple[int, ...] | None = None,
+        pixel_norm_emb: bool = False,
     ) -> None:
         super().__init__()
+        if pixel_norm_emb and not use_scale_shift_norm:
+            raise InputError('pixel_norm_emb is for networks with use_scale_shift_norm.')
         if null_class and num_classes is None:
             raise InputError('null_class is for networks with num_classes.')
         if channel_mult is None:
@@ -268,7 +284,14 @@ class ADMUNet(Network):
             drops = dropout_resolutions is None or size in dropout_resolutions
             rate = dropout if drops else 0.0
             return ResBlock(
-                channels, out, emb_channels, rate, use_scale_shift_norm, norm_groups, resample
+                channels,
+                out,
+                emb_channels,
+                rate,
+                use_scale_shift_norm,
+                norm_groups,
+                resample,
+                pixel_norm_emb,
             )
 
         def attention(channels: int) -> AttentionBlock:

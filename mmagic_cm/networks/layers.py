@@ -53,7 +53,12 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        return super().forward(x.contiguous() if in_jvp() else x)
+        if not in_jvp():
+            return super().forward(x)
+        h = super().forward(x.contiguous())
+        # As it came: dropout draws its masks in the order of memory.
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        return h.contiguous(memory_format=torch.channels_last) if last else h
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from .consistency import (
     EasyConsistencyTuning,
     ImprovedConsistencyTraining,
 )
+from .continuous import ContinuousConsistencyDistillation, ContinuousConsistencyTraining
 from .lpips import LPIPS
 from .mid_training import ConsistencyMidTraining
 from .progressive import ProgressiveDistillation
@@ -19,6 +20,8 @@ __all__ = [
     'ConsistencyDistillation',
     'ConsistencyMidTraining',
     'ConsistencyTraining',
+    'ContinuousConsistencyDistillation',
+    'ContinuousConsistencyTraining',
     'DenoisingScoreMatching',
     'Draw',
     'EasyConsistencyTuning',

@@ -90,6 +90,8 @@ class Objective(WithFrozen, Ranged, ABC):
         needs_teacher: Whether a teacher is to be given.
         teacher_dropout: Whether the teacher keeps its dropout, with the online network's masks.
         distance: What compares two sets of images, (N,).
+        figures: What the last call has to say in the log, by name, each a tensor on the device;
+            no name may contain 'loss'.
     """
 
     needs_target = False
@@ -115,6 +117,7 @@ class Objective(WithFrozen, Ranged, ABC):
         self._sigma_data = sigma_data
         self.sigma_data = 0.5 if sigma_data is None else sigma_data
         self.keep(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+        self.figures: dict[str, torch.Tensor] = {}
 
     def within(self, denoiser: Any) -> 'Objective':
         """This objective for a denoiser, whose noise range holds where no other was given.

@@ -34,6 +34,7 @@ class StagedObjective(nn.Module):
         )
         self.needs_target = any(objective.needs_target for objective in self.objectives)
         self.needs_teacher = any(objective.needs_teacher for objective in self.objectives)
+        self.figures: dict = {}
 
     def within(self, denoiser) -> 'StagedObjective':
         """See :class:`Objective`."""
@@ -83,7 +84,7 @@ class StagedObjective(nn.Module):
         """See :class:`Objective`; a stage is given only what it needs."""
         check_roles(self, target, teacher)
         objective = self.objectives[draw.stage]
-        return objective(
+        losses = objective(
             online,
             x0,
             draw,
@@ -92,3 +93,5 @@ class StagedObjective(nn.Module):
             teacher=teacher if objective.needs_teacher else None,
             **conditions,
         )
+        self.figures = objective.figures
+        return losses

@@ -1,7 +1,7 @@
-"""What models were judged by, drawn against network evaluations."""
+"""What models were judged by, drawn against network evaluations or widths of averages."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,22 @@ def plot_against_evaluations(results: Sequence[Result], metrics: Sequence[str] =
         axes.set_xlabel('network evaluations an image')
         axes.grid(alpha=0.3)
         axes.legend(fontsize='small')
+    return figure
+
+
+def plot_against_widths(values: Mapping[float, float], metric: str) -> Figure:
+    """A figure against the widths of averages.
+
+    Args:
+        values: By ``sigma_rel``, see :mod:`mmagic_cm.engine.posthoc_ema`.
+        metric: The name of the figure.
+    """
+    figure = Figure(figsize=(7, 5), layout='constrained')
+    axes = figure.subplots()
+    axes.plot(*zip(*sorted(values.items()), strict=True), 'o-', markersize=4)
+    axes.set_title(metric)
+    axes.set_xlabel('sigma_rel, width of the average over the length of the training')
+    axes.grid(alpha=0.3)
     return figure
 
 

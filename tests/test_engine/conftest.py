@@ -48,6 +48,8 @@ OBJECTIVES = dict(
         type='ProgressiveDistillation',
         curriculum=dict(type='HalvingCurriculum', start_scales=4, steps_per_stage=1),
     ),
+    sct=dict(type='ContinuousConsistencyTraining', warmup_steps=4),
+    scd=dict(type='ContinuousConsistencyDistillation', warmup_steps=4),
     ect=dict(
         type='StagedObjective',
         stages=[
@@ -96,7 +98,7 @@ def trainer(tmp_path) -> Callable[..., Runner]:
         cfg.experiment_name = uuid.uuid4().hex
         cfg.work_dir = str(tmp_path / work_dir)
         cfg.merge_from_dict({key.replace('__', '.'): value for key, value in options.items()})
-        if objective in ('cd', 'pd'):
+        if objective in ('cd', 'pd', 'scd'):
             cfg.model.teacher = dict(checkpoint=str(tmp_path / 'teacher.pth'))
             cfg.model.init_from = 'teacher'
             save_teacher(cfg.model.denoiser, tmp_path / 'teacher.pth')

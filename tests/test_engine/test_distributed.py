@@ -62,7 +62,7 @@ def assert_same_end(one: Path, other: Path, other_steps: int = STEPS) -> None:
     assert moved > 1e-3
 
 
-@pytest.mark.parametrize('objective', ['edm', 'ct', 'ict'])
+@pytest.mark.parametrize('objective', ['edm', 'ct', 'ict', 'sct'])
 def test_two_processes_equal_one_with_the_whole_batch(
     trainer, monkeypatch, in_processes, tmp_path, objective
 ):

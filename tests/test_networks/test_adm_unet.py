@@ -122,11 +122,13 @@ def test_timestep_embedding():
 
 
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize('scale_shift', [True, False])
-def test_forward_derivatives(layout, scale_shift, fill):
+@pytest.mark.parametrize(
+    'embedding', [{}, dict(use_scale_shift_norm=False), dict(pixel_norm_emb=True)]
+)
+def test_forward_derivatives(layout, embedding, fill):
     """``torch.func.jvp`` is the derivative along a line, and can be differentiated again."""
     settings = dict(channel_mult=(1, 2), attention_resolutions=(4,), num_heads=2)
-    network = fill(ADMUNet(8, 32, 1, use_scale_shift_norm=scale_shift, **settings))
+    network = fill(ADMUNet(8, 32, 1, **embedding, **settings))
     network.to(memory_format=layout)
     x, direction, c_noise = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8), torch.zeros(2)
     found, tangent = torch.func.jvp(lambda x: network(x, c_noise), (x,), (direction,))
@@ -135,6 +137,24 @@ def test_forward_derivatives(layout, scale_shift, fill):
     torch.testing.assert_close(tangent, (above - below) / 2e-2, rtol=1e-2, atol=1e-2)
     tangent.square().sum().backward()
     assert network.input_blocks[0][0].weight.grad.abs().sum() > 0
+
+
+def test_pixel_normed_embeddings_have_no_size(fill):
+    """Scale and shift say how, not how much: norm(x) pnorm(1 + scale) + pnorm(shift)."""
+    network = fill(ADMUNet(**TINY, pixel_norm_emb=True))
+    block, x, emb = network.input_blocks[1][0], torch.randn(2, 32, 8, 8), torch.randn(2, 128)
+    seen = []
+    block.out_layers[3].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    scale, shift = block.emb_layers[1](emb).chunk(2, 1)
+    h = block.in_layers(x)
+    root = lambda v: v.square().mean(1, keepdim=True).sqrt()  # noqa: E731
+    over = lambda v: v[:, :, None, None]  # noqa: E731
+    block(x, emb)
+    scale, shift = (1 + scale) / root(1 + scale), shift / root(shift)
+    expected = block.out_layers[0](h) * over(scale) + over(shift)
+    torch.testing.assert_close(seen[0], torch.nn.functional.silu(expected), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match='use_scale_shift_norm'):
+        ADMUNet(**TINY, pixel_norm_emb=True, use_scale_shift_norm=False)
 
 
 @pytest.mark.parametrize('num_classes', [None, 10])

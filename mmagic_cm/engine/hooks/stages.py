@@ -68,8 +68,8 @@ class StageHook(TeacherHook):
 
     def _begin_stage(self, runner: Runner, stage: int) -> None:
         model, tracker = unwrapped(runner), find_ema_hook(runner).tracker
-        rate = max(tracker.averages)
-        model.denoiser.load_state_dict(tracker.averages[rate])
+        longest = tracker.longest
+        model.denoiser.load_state_dict(tracker.averages[longest])
         if model.target is not None:
             model.target.load_state_dict(model.denoiser.state_dict())
         if self._has_teacher(runner):
@@ -77,7 +77,7 @@ class StageHook(TeacherHook):
         tracker.reset()
         runner.optim_wrapper.optimizer.state.clear()
         name = type(model.objective.objectives[stage]).__name__
-        runner.logger.info(f'{name} begins, from the EMA of rate {rate}.')
+        runner.logger.info(f'{name} begins, from the EMA {longest}.')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the teacher of the current stage into the file, if a stage was its teacher."""

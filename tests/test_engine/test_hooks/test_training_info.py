@@ -53,6 +53,13 @@ def test_each_line_of_the_log_has_the_mean_loss_since_the_last_one(
         assert set(line) - set(BINS) == FIGURES
 
 
+def test_what_the_objective_has_to_say(trainer, read_log):
+    runner = trainer('sct', max_iters=2)
+    runner.train()
+    [line] = read_log(runner)
+    assert line['nonfinite_tangents'] == 0
+
+
 def test_losses_by_noise_level_add_up_to_the_loss(trainer, read_log, monkeypatch):
     sigmas = []
     update = LossByNoiseLevel.update
