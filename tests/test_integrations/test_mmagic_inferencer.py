@@ -367,7 +367,7 @@ def test_mmagic_may_read_its_metafiles_again(mmagic):
     mmagic.inference_supported_models_cfg.clear()
     assert TASK in mmagic.get_inference_supported_tasks()
     assert mmagic.inference_supported_models_cfg['biggan']['task'] == 'Conditional GANs'
-    assert len(mmagic.inference_supported_models_cfg[MODEL_NAME]['settings']) == 6
+    assert len(mmagic.inference_supported_models_cfg[MODEL_NAME]['settings']) == 8
 
 
 def test_a_mmagic_that_has_the_name_already_is_taken_over_and_told():
@@ -451,7 +451,7 @@ def test_bad_construction_is_one_sentence(mmagic, tmp_path, monkeypatch):
     monkeypatch.setenv('MMAGIC_CM_CACHE', str(tmp_path))
     for kwargs, sentence in [
         ({}, 'model_config'),
-        (dict(model_setting=6), 'model_setting 6'),
+        (dict(model_setting=8), 'model_setting 8'),
         (dict(model_setting=0), 'cd_imagenet64_lpips'),
         (dict(config_name='ct_cat256'), 'ct_cat256'),
         (dict(model_setting='ect'), 'ect'),
