@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .conversion import Source
 from .diffusers_pipeline import PipelineSettings
+from .released import find_released
 
 _TEMPLATE = Path(__file__).with_suffix('.md')
 _UNKNOWN = 'The checkpoint does not say.'
@@ -24,7 +25,7 @@ def model_card(
     path: str | Path,
     metrics: Mapping[str, str],
     data: str | None = None,
-    license: str = 'unknown',
+    license: str | None = None,
     pipeline: PipelineSettings | None = None,
 ) -> str:
     """The card of a published file or folder, in Markdown, with the block that the Hub reads.
@@ -34,7 +35,8 @@ def model_card(
         path: The published file or folder.
         metrics: Names and values.
         data: What it was trained on; default: what the config says.
-        license: Of the weights, by the Hub's name of it, such as 'mit'.
+        license: Of the weights, by the Hub's name of it, such as 'mit'; default: that of the
+            released model that was published, if one is stated.
         pipeline: Of a folder for diffusers.
     """
     path, network, model = Path(path), source.denoiser.network, source.config.model
@@ -47,7 +49,7 @@ def model_card(
     dataset = (source.config.get('train_dataloader') or {}).get('dataset')
     rows = ['| metric | value |', '|---|---|', *(f'| {k} | {v} |' for k, v in metrics.items())]
     return _TEMPLATE.read_text(encoding='utf-8').format(
-        license=json.dumps(license),  # a text of YAML, whatever is in it
+        license=json.dumps(license or _license(source)),  # a text of YAML, whatever is in it
         library=library,
         name=path.stem,
         size=network.image_size,
@@ -60,6 +62,12 @@ def model_card(
         sampler=sampler,
         metrics='\n'.join(rows) if metrics else 'None were given.',
     )
+
+
+def _license(source: Source) -> str:
+    released = find_released(source.path)
+    stated = released and released.family.licence
+    return stated.lower().replace(' ', '-') if stated else 'unknown'
 
 
 def _settings(value: Mapping | None) -> str:

@@ -1,5 +1,7 @@
 """What a model card says."""
 
+from pathlib import Path
+
 import pytest
 from huggingface_hub import ModelCard
 
@@ -67,6 +69,12 @@ def test_the_hub_reads_its_head(license, recorded):
         pipeline_tag='unconditional-image-generation',
         tags=['consistency-models', 'image-generation', 'mmagic-cm'],
     )
+
+
+def test_the_licence_of_a_released_model_goes_on(recorded):
+    source = recorded('cond').source()
+    source.path = Path('weights/edm-cifar10-32x32-cond-vp.pkl')
+    assert ModelCard(model_card(source, 'x.pth', {})).data.license == 'cc-by-nc-sa-4.0'
 
 
 def test_the_card_of_a_folder_for_diffusers(recorded):

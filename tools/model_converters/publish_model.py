@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', help='config file or released name; default: the one inside')
     parser.add_argument('--data', help='what it was trained on, for the card')
     parser.add_argument(
-        '--license', default='unknown', help="of the weights, as the Hub names it: 'mit', say"
+        '--license', help="of the weights: 'mit', say; default: the source's, if known"
     )
     parser.add_argument(
         '--metrics', nargs='+', action=Settings, default={}, metavar='NAME=VALUE', help='of it'
