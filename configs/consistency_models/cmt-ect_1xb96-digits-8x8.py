@@ -18,6 +18,6 @@ train_cfg = dict(max_iters=500)
 custom_hooks = [
     dict(type='CurriculumHook'),
     dict(type='EMAHook', rates=(0.9,)),
-    dict(type='StageHook'),
     dict(type='SampleGridHook', interval=250),
+    dict(type='StageHook'),
 ]

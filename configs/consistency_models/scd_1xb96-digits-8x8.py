@@ -15,6 +15,6 @@ train_cfg = dict(max_iters=600)
 custom_hooks = [
     dict(type='CurriculumHook'),
     dict(type='EMAHook', rates=(0.99,)),
-    dict(type='StageHook'),
     dict(type='SampleGridHook', interval=300),
+    dict(type='StageHook'),
 ]

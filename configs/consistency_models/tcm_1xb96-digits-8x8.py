@@ -9,7 +9,7 @@ model = dict(
     objective=dict(
         stages=[
             (0.3, dict(type='DenoisingScoreMatching', p_mean=-0.5, p_std=1.5)),
-            (0.7, dict(type='EasyConsistencyTuning', **tuning)),
+            (0.8, dict(type='EasyConsistencyTuning', **tuning)),
             (
                 1.0,
                 dict(
@@ -25,6 +25,6 @@ model = dict(
 custom_hooks = [
     dict(type='CurriculumHook'),
     dict(type='EMAHook', rates=(0.99,)),
-    dict(type='StageHook'),
     dict(type='SampleGridHook', interval=300),
+    dict(type='StageHook'),
 ]
