@@ -101,6 +101,7 @@ DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')
 HOOKS = _child('hook', root.HOOKS, 'engine')
 LOOPS = _child('loop', root.LOOPS, 'engine')
+PARAM_SCHEDULERS = _child('parameter scheduler', root.PARAM_SCHEDULERS, 'engine')
 METRICS = _child('metric', root.METRICS, 'evaluation')
 
 # Nothing of ours in these yet; without a child MMEngine warns at every name it looks up.
@@ -111,7 +112,6 @@ OPTIM_WRAPPERS = _child('optimizer wrapper', root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS
 )
-PARAM_SCHEDULERS = _child('parameter scheduler', root.PARAM_SCHEDULERS)
 VISUALIZERS = _child('visualizer', root.VISUALIZERS)
 VISBACKENDS = _child('visualizer backend', root.VISBACKENDS)
 LOG_PROCESSORS = _child('log processor', root.LOG_PROCESSORS)

@@ -36,7 +36,7 @@ def leaf_values(value, path: str = '') -> list[tuple[str, object]]:
 
 def test_there_are_leaves():
     names = {path.name for path in LEAVES}
-    modes = ('edm', 'cd-l2', 'cd-lpips', 'ct', 'pd', 'ict', 'ect')
+    modes = ('edm', 'cd-l2', 'cd-lpips', 'ct', 'pd', 'ict', 'ect', 'cmt-ect', 'sct', 'scd', 'tcm')
     assert {f'{mode}_1xb96-digits-8x8.py' for mode in modes} <= names
     assert 'ect_1xb64-folder-64x64.py' in names
 

@@ -1,7 +1,7 @@
 """Each training config of the paper's data sets against its published settings, in one table.
 
-The paper's code (its launch script) and table 3, the recipes of iCT and ECT; a comment in the
-config says where two of them disagree.
+The paper's code (its launch script) and table 3, the recipes of iCT, ECT, CMT, sCT, sCD and TCM; a
+comment in the config says where two of them disagree.
 """
 
 import functools
@@ -49,6 +49,9 @@ class Run:
     distance: str = 'l2'
     dropout: float = 0.0
     optimizer: str = 'RAdam'
+    adam: dict = field(default_factory=dict)  # its other settings
+    schedule: dict | None = None
+    sigma_rels: tuple = ()  # of EMAs of power-function profiles
     clip: float | None = None
     weighting: str = 'uniform'
     parameterization: str = 'consistency'
@@ -67,6 +70,27 @@ ICT = dict(lr=1e-4, emas=(0.99993,), curve=ICT_ENDS, distance='pseudo-huber', dr
 ICT = dict(ICT, weighting='inverse-gap', dtype='float32')
 ECT = dict(lr=1e-4, distance='pseudo-huber', parameterization='edm', dtype='float32')
 ECT_IMAGENET = dict(ECT, weighting='karras', dropout=0.4, dropout_at=(16, 8), steps=100_000)
+SCM = dict(lr=1e-4, parameterization='edm', dtype='float32', sigmas=(0.98238,))
+TO_ZERO = dict(type='LinearLR', start_factor=1.0, end_factor=0.0, by_epoch=False)
+CMT = dict(
+    lr=2e-4, batch=8, steps=300_000, emas=(0.999,), schedule=TO_ZERO, distance='lpips', dropout=0.2,
+    parameterization='edm', starts_from='teacher', dtype='float32', sigmas=(0.77569,),
+)  # fmt: skip
+
+
+def after(steps: int) -> dict:
+    """The schedule of EDM2, which falls from this step on."""
+    return dict(type='InverseSqrtLR', decay_after=steps, by_epoch=False)
+
+
+SCM_IMAGENET = dict(
+    SCM, batch=2048, steps=400_000, emas=(), sigma_rels=(0.05,), schedule=after(35_000),
+    optimizer='Adam', adam=dict(betas=(0.9, 0.99), eps=1e-11),
+)  # fmt: skip
+TCM_IMAGENET = dict(
+    ECT_IMAGENET, emas=(), sigma_rels=(0.05,), optimizer='Adam', adam=dict(betas=(0.9, 0.99)),
+    sigmas=(1.0,),
+)  # fmt: skip
 
 
 def lsun(name: str, cd_l2: float, cd_lpips: float, ct: float | None) -> dict[str, Run]:
@@ -88,12 +112,15 @@ def lsun(name: str, cd_l2: float, cd_lpips: float, ct: float | None) -> dict[str
 
 
 IMAGENET, CIFAR = 'imagenet1k-64x64', 'cifar10-32x32'
+EDM_IMAGENET, EDM_CIFAR = 'edm-imagenet-64x64-cond-adm.pkl', 'edm-cifar10-32x32-uncond-vp.pkl'
 CD_IMAGENET = dict(
     lr=8e-6, batch=2048, steps=600_000, emas=IMAGENET_EMAS, curve=CD_CURVE, starts_from='teacher',
     sigmas=(1.38237,),
 )  # fmt: skip
 CD_CIFAR = dict(batch=512, steps=800_000, emas=CIFAR_EMAS, curve=CIFAR_CD_CURVE)
 CD_CIFAR = dict(CD_CIFAR, starts_from='teacher', dtype='float32')
+ECT_CIFAR = dict(ECT, emas=CIFAR_EMAS, dropout=0.2, weighting='inverse-gap')
+SCM_CIFAR = dict(SCM, batch=512, emas=(CIFAR_EDM_EMA,), adam=dict(betas=(0.9, 0.99), eps=1e-8))
 RUNS = {
     f'edm_8xb256-{IMAGENET}': Run(1e-4, 4096, 610_000, IMAGENET_EMAS, dropout=0.1, **EDM),
     f'cd-l2_8xb256-{IMAGENET}': Run(**CD_IMAGENET),
@@ -108,6 +135,21 @@ RUNS = {
     ),
     f'ect_8xb16-{IMAGENET}': Run(
         batch=128, emas=IMAGENET_EMAS, starts_from='edm_imagenet64_ema.pt', **ECT_IMAGENET
+    ),
+    f'cmt_8xb1-{IMAGENET}': Run(**CMT),
+    f'cmt-ect_8xb16-{IMAGENET}': Run(
+        batch=128, emas=IMAGENET_EMAS, schedule=TO_ZERO, sigmas=(0.77569,),
+        starts_from=f'work_dirs/cmt_8xb1-{IMAGENET}/iter_300000.pth', **ECT_IMAGENET,
+    ),
+    f'sct_8xb256-{IMAGENET}': Run(
+        dropout=0.45, dropout_at=(16, 8), starts_from=EDM_IMAGENET, **SCM_IMAGENET
+    ),
+    f'scd_8xb256-{IMAGENET}': Run(dropout_at=(16, 8), starts_from='teacher', **SCM_IMAGENET),
+    f'tcm-stage1_8xb256-{IMAGENET}': Run(
+        batch=2048, schedule=after(2000), starts_from=EDM_IMAGENET, **{**TCM_IMAGENET, 'lr': 1e-3}
+    ),
+    f'tcm_8xb128-{IMAGENET}': Run(
+        batch=1024, schedule=after(8000), starts_from='teacher', **{**TCM_IMAGENET, 'lr': 5e-4}
     ),
     **lsun('bedroom', cd_l2=3.51970, cd_lpips=4.36556, ct=3.991),
     **lsun('cat', cd_l2=3.51970, cd_lpips=4.36556, ct=5.249),
@@ -124,8 +166,21 @@ RUNS = {
     f'pd_8xb64-{CIFAR}': Run(batch=512, emas=(), dtype='float32', **PD),
     f'ict_8xb128-{CIFAR}': Run(batch=1024, steps=400_000, sigmas=(0.821,), **ICT),
     f'ect_1xb128-{CIFAR}': Run(
-        batch=128, steps=200_000, emas=CIFAR_EMAS, starts_from='edm-cifar10-32x32-uncond-vp.pkl',
-        dropout=0.2, weighting='inverse-gap', sigmas=(0.821,), **ECT,
+        batch=128, steps=200_000, starts_from=EDM_CIFAR, sigmas=(0.821,), **ECT_CIFAR
+    ),
+    f'cmt_1xb8-{CIFAR}': Run(**CMT),
+    f'cmt-ect_1xb128-{CIFAR}': Run(
+        batch=128, steps=100_000, schedule=TO_ZERO, sigmas=(0.77569,),
+        starts_from=f'work_dirs/cmt_1xb8-{CIFAR}/iter_300000.pth', **ECT_CIFAR,
+    ),
+    f'sct_8xb64-{CIFAR}': Run(steps=350_000, dropout=0.2, starts_from=EDM_CIFAR, **SCM_CIFAR),
+    f'scd_8xb64-{CIFAR}': Run(steps=500_000, starts_from='teacher', **SCM_CIFAR),
+    f'tcm-stage1_8xb64-{CIFAR}': Run(
+        batch=512, steps=250_000, starts_from=EDM_CIFAR, sigmas=(1.0,), **ECT_CIFAR
+    ),
+    f'tcm_8xb128-{CIFAR}': Run(
+        batch=1024, steps=250_000, starts_from='teacher', sigmas=(1.0,),
+        **{**ECT_CIFAR, 'lr': 5e-5},
     ),
 }  # fmt: skip
 TEACHERS = {
@@ -134,6 +189,12 @@ TEACHERS = {
     'cat': 'edm_cat256_ema.pt',
     'cifar10': 'edm_cifar10_ema.msgpack',
 }
+EDM_TEACHERS = {'imagenet1k': EDM_IMAGENET, 'cifar10': EDM_CIFAR}
+STAGES = {
+    f'tcm_8xb128-{CIFAR}': f'work_dirs/tcm-stage1_8xb64-{CIFAR}/iter_250000.pth',
+    f'tcm_8xb128-{IMAGENET}': f'work_dirs/tcm-stage1_8xb256-{IMAGENET}/iter_100000.pth',
+}
+LATER = ('cmt', 'sct', 'scd', 'tcm')
 BY_NAME = pytest.mark.parametrize('name', RUNS)
 
 
@@ -156,14 +217,15 @@ def test_every_training_config_of_the_paper_is_in_the_table():
     }
     assert leaves == RUNS.keys()
     modes = {'edm', 'cd-l2', 'cd-lpips', 'ct', 'pd', 'ict', 'ect'}
-    assert {name.split('_')[0] for name in leaves} == modes | {'cd-l1'}
-    assert len(leaves) == 4 * len(modes) + 1
+    later = {'cmt', 'cmt-ect', 'sct', 'scd', 'tcm-stage1', 'tcm'}
+    assert {name.split('_')[0] for name in leaves} == modes | {'cd-l1'} | later
+    assert len(leaves) == 4 * len(modes) + 1 + 2 * len(later)
 
 
 @BY_NAME
 def test_optimisation(name):
     cfg, run = read(name), RUNS[name]
-    assert cfg.optim_wrapper.optimizer == dict(type=run.optimizer, lr=run.lr)
+    assert cfg.optim_wrapper.optimizer == dict(type=run.optimizer, lr=run.lr, **run.adam)
     assert cfg.optim_wrapper.get('clip_grad') == (run.clip and dict(max_norm=run.clip))
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     gpus = int(name.split('_')[1].split('xb')[0])
@@ -173,13 +235,12 @@ def test_optimisation(name):
     assert cfg.optim_wrapper.dtype == run.dtype
     hooks = {hook.type: hook for hook in cfg.custom_hooks}
     assert hooks.get('EMAHook', {}).get('rates', ()) == pytest.approx(run.emas, rel=1e-9)
+    assert hooks.get('EMAHook', {}).get('sigma_rels', ()) == run.sigma_rels
     assert ('ProgressiveDistillationHook' in hooks) == name.startswith('pd')
-    # CIFAR-10's EDM warms up over 10 million images; elsewhere the rate is constant or the
-    # ProgressiveDistillationHook's.
-    schedule = cfg.get('param_scheduler')
-    assert (schedule is not None) == name.startswith('edm_8xb64-cifar10')
-    if schedule:
-        assert schedule.end * run.batch == pytest.approx(10e6, rel=1e-4)
+    # CIFAR-10's EDM warms up over 10 million images.
+    warm_up = dict(type='LinearLR', start_factor=1e-4, by_epoch=False, end=round(10e6 / 512))
+    own = warm_up if name.startswith('edm_8xb64-cifar10') else run.schedule
+    assert cfg.get('param_scheduler') == own
 
 
 @BY_NAME
@@ -198,9 +259,10 @@ def test_network_and_objective(name):
         assert (weighting or 'uniform') == run.weighting
     if run.distance == 'lpips':
         assert isinstance(objective.distance, LPIPS)
-        # The paper's code pools by averages in PyTorch, by maxima in JAX.
-        assert objective.distance.pooling == ('max' if 'cifar10' in name else 'avg')
-        assert objective.distance.resize == 224
+        # The paper's code pools by averages in PyTorch, by maxima in JAX, as the lpips package.
+        of_package = 'cifar10' in name or name.startswith('cmt')
+        assert objective.distance.pooling == ('max' if of_package else 'avg')
+        assert objective.distance.resize == (None if name.startswith('cmt') else 224)
     else:
         found = getattr(objective.distance, '__name__', type(objective.distance).__name__)
         assert found == ('PseudoHuber' if run.distance == 'pseudo-huber' else run.distance)
@@ -216,7 +278,7 @@ def test_networks_of_cifar10(name):
     tensors = {key: tensor.numel() for key, tensor in network.state_dict().items()}
     tensors = {k: count for k, count in tensors.items() if not k.endswith('resample_filter')}
     # The JAX code's with its Fourier frequencies; EDM's without the input for its augmentation.
-    of_jax = not name.startswith(('ict', 'ect'))
+    of_jax = name.startswith(('edm', 'cd', 'ct', 'pd'))
     assert sum(tensors.values()) == (56_395_651 if of_jax else 55_733_891 - 9 * 128)
     assert build(name).denoiser.c_noise == 'edm'
 
@@ -225,9 +287,15 @@ def test_networks_of_cifar10(name):
 def test_where_it_starts(name):
     cfg, run = read(name), RUNS[name]
     assert cfg.model.get('init_from') == run.starts_from
-    assert ('teacher' in cfg.model) == name.startswith(('cd', 'pd'))
-    if 'teacher' in cfg.model:
-        assert cfg.model.teacher == dict(checkpoint=TEACHERS[data_of(name)])
+    taught = name.startswith(('cd', 'pd', 'cmt_', 'scd', 'tcm_'))
+    assert ('teacher' in cfg.model) == taught
+    if taught:
+        later = EDM_TEACHERS if name.startswith(('cmt', 'scd')) else TEACHERS
+        checkpoint = STAGES.get(name) or later[data_of(name)]
+        assert cfg.model.teacher == dict(checkpoint=checkpoint)
+    # EDM's ImageNet-64 network is told another noise level than the paper's.
+    of_edm = CIFAR in name or name.startswith(LATER)
+    assert build(name).denoiser.c_noise == ('edm' if of_edm else 'adm')
 
 
 @BY_NAME
@@ -243,13 +311,52 @@ def test_sampler(name):
         assert model.sampler.num_evaluations == 1
 
 
-def test_ict_and_ect_draw_the_published_levels():
+def test_the_published_levels_are_drawn():
+    tuning = ('ect', 'cmt-ect', 'tcm-stage1')
     for name in RUNS:
-        if name.startswith(('ict', 'ect')):
+        if name.startswith(('ict', 'sct', 'scd', 'tcm_', *tuning)):
             objective = build(name).objective
-            of_imagenet = name.startswith('ect') and CIFAR not in name
+            of_imagenet = name.startswith(tuning) and CIFAR not in name
             expected = (-0.8, 1.6) if of_imagenet else (-1.1, 2.0)
+            if name.startswith(('sct', 'scd')):
+                # 1.8 is of FastGen, which starts sCT from EDM's network, too.
+                on_cifar = 1.8 if name.startswith('sct') else 1.4
+                expected = (-1.0, on_cifar if CIFAR in name else 1.6)
+            if name.startswith('tcm_'):
+                expected = (0.0, 0.2)
+                assert (objective.df, objective.boundary) == (0.01, 1.0)
             assert (objective.p_mean, objective.p_std) == expected
+
+
+@pytest.mark.parametrize('name', [name for name in RUNS if name.startswith('cmt-ect')])
+def test_the_gap_after_mid_training(name):
+    objective = build(name).objective
+    assert (objective.q, objective.num_stages) == (4096, 1)
+    assert objective.distance.c == (0 if CIFAR in name else 0.06)
+
+
+@pytest.mark.parametrize('data', [CIFAR, IMAGENET])
+def test_the_gaps_of_tcm(data):
+    [first] = [name for name in RUNS if name.startswith('tcm-stage1') and data in name]
+    [second] = [name for name in RUNS if name.startswith('tcm_') and data in name]
+    q, limit, c, stage = (2, 0.999, 1e-8, 25_000) if data == CIFAR else (4, 0.9961, 0.06, 10_000)
+    for name in (first, second):
+        objective = build(name).objective
+        found = objective.q, objective.ratio_limit, objective.distance.c, objective.r_min
+        assert found == (q, limit, c, 1e-6)
+    ends = torch.tensor([1.0, 80.0], dtype=torch.float64)
+    objective, steps = build(first).objective, RUNS[first].steps
+    assert steps // objective.num_stages == stage
+    # At 80 the gap is 1/q in the first stage, and from the last one on as small as it gets.
+    for step, ratio in ((stage - 1, 1 - 1 / q), (stage, 1 - q**-2), (steps - 1, limit)):
+        assert objective.next_level(ends, step, steps)[1] / 80 == pytest.approx(ratio, rel=1e-6)
+    last = objective.next_level(ends, steps - 1, steps)
+    assert build(second).objective.next_level(ends, 0, 10).tolist() == last.tolist()
+
+
+def test_the_solver_of_mid_training_on_cifar10_is_as_published():
+    assert build(f'cmt_1xb8-{CIFAR}').objective.quadratic == 'half'
+    assert build(f'cmt_1xb8-{CIFAR}').objective.num_steps == 16
 
 
 @pytest.mark.parametrize('name', [name for name in RUNS if name.startswith('ect')])
@@ -267,18 +374,24 @@ def test_the_gaps_of_ect_end_where_they_were_published_to(name):
     assert gaps.max().item() == pytest.approx(5 / 256, rel=1e-3)
 
 
-def test_ect_trains_without_flips_on_cifar10():
+def test_what_trains_without_flips_on_cifar10():
     pipelines = {
         name: {step.type for step in read(name).train_dataloader.dataset.pipeline}
         for name in RUNS
         if CIFAR in name
     }
     without = [name for name, steps in pipelines.items() if 'RandomFlip' not in steps]
-    assert without == [f'ect_1xb128-{CIFAR}']
+    assert {name.split('_')[0] for name in without} == {
+        'ect',
+        'cmt',
+        'cmt-ect',
+        'tcm-stage1',
+        'tcm',
+    }
 
 
 # (FID, precision, recall), or (FID, IS) of CIFAR-10, by the number of network evaluations:
-# arXiv:2303.01469, tables 1 and 2; of ECT the FIDs of its code's README.
+# arXiv:2303.01469, tables 1 and 2; of the later methods the FIDs of their own.
 FIGURES = {
     ('imagenet1k', 'edm'): {79: (2.44, 0.71, 0.67)},
     ('imagenet1k', 'pd'): {1: (15.39, 0.59, 0.62)},
@@ -297,6 +410,10 @@ FIGURES = {
     ('cifar10', 'cd'): {1: (3.55, 9.48), 2: (2.93, 9.75)},
     ('cifar10', 'ct'): {1: (8.70, 8.49), 2: (5.83, 8.85)},
     ('cifar10', 'ect'): {1: (3.86,), 2: (2.15,)},
+    ('cifar10', 'cmt-ect'): {1: (2.74,), 2: (1.97,)},
+    ('cifar10', 'sct'): {1: (2.85,), 2: (2.06,)},
+    ('cifar10', 'scd'): {1: (3.66,), 2: (2.52,)},
+    ('cifar10', 'tcm'): {1: (2.46,), 2: (2.05,)},
 }
 JUDGED = sorted(
     path.stem

@@ -15,12 +15,14 @@ from .hooks import (
 from .loops import ResumableIterLoop
 from .mixed_precision import MixedPrecisionOptimWrapper
 from .runner import Runner
+from .schedulers import InverseSqrtLR
 
 __all__ = [
     'CheckpointHook',
     'CurriculumHook',
     'EMAHook',
     'EMATracker',
+    'InverseSqrtLR',
     'MixedPrecisionOptimWrapper',
     'ProgressBarHook',
     'ProgressiveDistillationHook',

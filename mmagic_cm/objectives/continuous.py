@@ -64,7 +64,8 @@ class ContinuousConsistencyTraining(Objective):
             is trained and saved with the model, not averaged, and not needed to sample.
 
     Raises:
-        InputError: There is no such ``tangent_norm``.
+        InputError: There is no such ``tangent_norm``, or the denoiser tells its network 250 ln
+            sigma.
 
     Attributes:
         figures: ``nonfinite_tangents``, the share of the last batch whose tangent was not finite
@@ -94,6 +95,16 @@ class ContinuousConsistencyTraining(Objective):
             self.log_weight = nn.Sequential(nn.Linear(1, 128), nn.SiLU(), nn.Linear(128, 1))
             nn.init.zeros_(self.log_weight[2].weight)
             nn.init.zeros_(self.log_weight[2].bias)
+
+    def within(self, denoiser):
+        """See :class:`Objective`."""
+        if getattr(denoiser, 'c_noise', None) == 'adm':
+            raise InputError(
+                f'{type(self).__name__} follows derivatives by the noise level, and learns nothing '
+                "of a network that is told 250 ln sigma: set model.denoiser.c_noise to 'trigflow' "
+                "or 'edm'."
+            )
+        return super().within(denoiser)
 
     def draw_levels(self, x0, step, total_steps, generator):
         """See :class:`Objective`; the lower level is the limit, where both are the same."""

@@ -97,6 +97,8 @@ def trainer(tmp_path) -> Callable[..., Runner]:
         # MMEngine's logs and message hubs are global, by this name.
         cfg.experiment_name = uuid.uuid4().hex
         cfg.work_dir = str(tmp_path / work_dir)
+        if objective in ('sct', 'scd'):  # of ADM's own c_noise they learn nothing
+            cfg.model.denoiser.c_noise = 'trigflow'
         cfg.merge_from_dict({key.replace('__', '.'): value for key, value in options.items()})
         if objective in ('cd', 'pd', 'scd'):
             cfg.model.teacher = dict(checkpoint=str(tmp_path / 'teacher.pth'))

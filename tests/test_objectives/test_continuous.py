@@ -18,6 +18,7 @@ from mmagic_cm.objectives import (
     StagedObjective,
 )
 from mmagic_cm.objectives.continuous import TangentDraw, jvp
+from mmagic_cm.registry import MODELS
 
 DTYPES = [torch.float32, torch.float64]
 KINDS = dict(sct=ContinuousConsistencyTraining, scd=ContinuousConsistencyDistillation)
@@ -230,6 +231,13 @@ def test_an_unknown_norm():
         ContinuousConsistencyTraining(tangent_norm='mrs')
 
 
+@pytest.mark.parametrize('mode', KINDS)
+def test_a_network_that_is_told_250_ln_sigma_learns_nothing(mode):
+    denoiser = KarrasDenoiser(Affine(), 'edm', c_noise='adm')
+    with pytest.raises(InputError, match=r"model\.denoiser\.c_noise to 'trigflow' or 'edm'"):
+        StagedObjective([(1.0, KINDS[mode]())]).within(denoiser)
+
+
 @pytest.mark.parametrize('channels_last', [True, False])
 @pytest.mark.parametrize('scale_shift', [True, False])
 def test_both_passes_drop_the_same(channels_last, scale_shift, build_model):
@@ -242,8 +250,10 @@ def test_both_passes_drop_the_same(channels_last, scale_shift, build_model):
     torch.testing.assert_close(found, online(x, sigma, labels))
 
 
-def test_derivatives_are_in_float32(build_model):
-    model = build_model(objective=dict(type='ContinuousConsistencyTraining')).train()
+def test_derivatives_are_in_float32(tiny_config):
+    config = tiny_config(objective=dict(type='ContinuousConsistencyTraining'))
+    config['denoiser']['c_noise'] = 'trigflow'
+    model = MODELS.build(config).train()
     model.progress = TrainingProgress(seed=0, iteration=5, step=5, total_steps=10)
     seen = []
     model.denoiser.network.out[2].register_forward_hook(

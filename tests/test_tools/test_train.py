@@ -83,7 +83,7 @@ def files_for(train, tmp_path):
 
     def make(config: Path) -> dict[str, str]:
         model, settings = Config.fromfile(config).model, {}
-        if 'teacher' in model:
+        if 'checkpoint' in model.get('teacher', {}):
             teacher = train(EDM, work_dir='teacher') / 'iter_2.pth'
             settings['model__teacher__checkpoint'] = str(teacher)
         distance = model.objective.get('distance')
@@ -117,7 +117,9 @@ def test_leaf_trains_resumes_and_stops(train, files_for, config, tmp_path):
     # Had the second run started afresh, it would have logged 5 to 20 again.
     lines = logged(work_dir)
     assert [line['step'] for line in lines] == [5, 10, 15, 20, 25, 30]
-    assert all(0 < line['loss'] < 1e3 for line in lines)
+    # The weighting that sCT and sCD learn makes of a loss one that may be negative.
+    lowest = -1e3 if name.startswith(('sct', 'scd')) else 0
+    assert all(lowest < line['loss'] < 1e3 for line in lines)
     checkpoint = read_checkpoint(work_dir / 'iter_30.pth')
     assert checkpoint['meta']['iter'] == 30
     assert {path.name for path in work_dir.glob('*.pth')} == {'iter_20.pth', 'iter_30.pth'}

@@ -98,7 +98,9 @@ def train(run_script, monkeypatch, tmp_path, data, vgg):
             settings[f'{NETWORK}.num_classes'] = 2
         grid = [hook.type for hook in cfg.custom_hooks].index('SampleGridHook')
         settings[f'custom_hooks.{grid}.num_rows'] = settings[f'custom_hooks.{grid}.num_columns'] = 1
-        if isinstance(cfg.model.objective.get('distance'), dict):
+        if name.startswith('cmt_'):
+            settings['model.objective.distance.type'] = 'lpips'
+        if isinstance(cfg.model.objective.get('distance'), dict) or name.startswith('cmt_'):
             settings['model.objective.distance.weights'] = vgg
             settings['model.objective.distance.resize'] = 32
         if 'HalvingCurriculum' in str(cfg.model.objective.get('curriculum')):
@@ -132,10 +134,17 @@ DATA = dict(
     cifar=('8xb64', 'cifar10-32x32'),
 )
 # Where a recipe has a batch of its own.
-SIZES = {('ect', 'cifar'): '1xb128', ('ict', 'cifar'): '8xb128', ('ect', 'imagenet'): '8xb16'}
+SIZES = {
+    ('ect', 'cifar'): '1xb128', ('ict', 'cifar'): '8xb128', ('ect', 'imagenet'): '8xb16',
+    ('cmt', 'cifar'): '1xb8', ('cmt', 'imagenet'): '8xb1',
+    ('cmt-ect', 'cifar'): '1xb128', ('cmt-ect', 'imagenet'): '8xb16',
+    ('tcm', 'cifar'): '8xb128', ('tcm', 'imagenet'): '8xb128',
+}  # fmt: skip
 MODES = ['edm', 'cd-l2', 'cd-lpips', 'ct', 'pd', 'ict', 'ect']
+LATER = ['cmt', 'cmt-ect', 'sct', 'scd', 'tcm-stage1', 'tcm']
 PAIRS = [(mode, data_set) for mode in MODES for data_set in DATA] + [('cd-l1', 'cifar')]
-FAST = {('cd-lpips', 'imagenet'), ('ect', 'cifar')}
+PAIRS += [(mode, data_set) for mode in LATER for data_set in ('imagenet', 'cifar')]
+FAST = {('cd-lpips', 'imagenet'), ('ect', 'cifar'), ('scd', 'imagenet'), ('tcm', 'cifar')}
 
 
 @pytest.mark.parametrize(
@@ -147,8 +156,9 @@ def test_paper_configs_train(mode, data_set, train):
     size = SIZES.get((mode, data_set), size)
     checkpoint = train(f'{mode}_{size}-{name}')
     cfg = load_config(CONFIGS / f'{mode}_{size}-{name}.py')
-    rates = [rate for hook in cfg.custom_hooks for rate in hook.get('rates', ())]
-    assert {*checkpoint.get('emas', {})} == {str(rate) for rate in rates}
+    rates = {str(rate) for hook in cfg.custom_hooks for rate in hook.get('rates', ())}
+    widths = {w for hook in cfg.custom_hooks for w in hook.get('sigma_rels', ())}
+    assert {*checkpoint.get('emas', {})} == rates | {f'sigma_rel={width}' for width in widths}
     assert ('teacher' in checkpoint) == (mode == 'pd')
     has_target = any(key.startswith('target.') for key in checkpoint['state_dict'])
     assert has_target == (mode.startswith('cd') or mode == 'ct')
