@@ -100,7 +100,7 @@ def write_page(
     """Put table and figure into the page, between the marks."""
     seeds = sorted({result['seed'] for results in rows.values() for result in results})
     lines = [
-        f'{datetime.date.today()}, {torch.get_num_threads()} threads, torch {torch.__version__}; '
+        f'{datetime.date.today()}, torch {torch.__version__}, threads: {torch.get_num_threads()}; '
         f'seeds {", ".join(map(str, seeds))}, with the farthest from the mean after ±. Each mode '
         f'had {budget:,} evaluations of networks on an image, with gradients counting for three. '
         f'A teacher took up to half of those of its student: `iterations` are its own and the '
