@@ -68,7 +68,8 @@ def plot_against_evaluations(results: Sequence[Result], metrics: Sequence[str] =
             axes.plot(*zip(*points, strict=True), 'o', color=f'C{number}', markersize=4)
             counts = sorted({x for x, _ in points})
             line = [best(y for at, y in points if at == x) for x in counts]
-            axes.plot(counts, line, '-', color=f'C{number}', label=name)
+            style = '-' if number < 10 else '--'  # there are ten colours
+            axes.plot(counts, line, style, color=f'C{number}', label=name)
         values = [result for points in lines.values() for _, result in points]
         if higher_is_better(metric) is False and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale('log')

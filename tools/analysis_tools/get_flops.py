@@ -106,9 +106,11 @@ def evaluation_flops(model: 'ConsistencyModel', denoiser: 'nn.Module') -> int:
 def training_evaluations(model: 'ConsistencyModel', step: int, total_steps: int) -> dict[str, int]:
     """Evaluations an image of a training step: 'online' (with gradients), 'target', 'teacher'.
 
-    The objective is called with denoisers that only count.
+    The objective is called with denoisers that only count. One with its derivative along a
+    direction counts for two.
     """
     import torch
+    from torch.autograd import forward_ad
 
     from mmagic_cm.objectives import StagedObjective
 
@@ -116,7 +118,8 @@ def training_evaluations(model: 'ConsistencyModel', step: int, total_steps: int)
 
     def counting(role: Callable[[], str]) -> Callable:
         def denoise(x, *_, **conditions):
-            counts[role()] += len(x)
+            derived = forward_ad.unpack_dual(x).tangent is not None
+            counts[role()] += len(x) * (2 if derived else 1)
             return x
 
         return denoise
