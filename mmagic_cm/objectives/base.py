@@ -89,6 +89,7 @@ class Objective(WithFrozen, Ranged, ABC):
         needs_target: Whether a target network is to be given.
         needs_teacher: Whether a teacher is to be given.
         teacher_dropout: Whether the teacher keeps its dropout, with the online network's masks.
+        draw_type: The :class:`Draw` that it makes.
         distance: What compares two sets of images, (N,).
         figures: What the last call has to say in the log, by name, each a tensor on the device;
             no name may contain 'loss'.
@@ -97,6 +98,7 @@ class Objective(WithFrozen, Ranged, ABC):
     needs_target = False
     needs_teacher = False
     teacher_dropout = False
+    draw_type: type[Draw] = Draw
 
     def __init__(
         self,
@@ -166,12 +168,12 @@ class Objective(WithFrozen, Ranged, ABC):
     ) -> Draw:
         """The random part of a step, for images (N, C, H, W)."""
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        return Draw(noise, **self.draw_levels(x0, step, total_steps, generator))
+        return self.draw_type(noise, **self.draw_levels(x0, step, total_steps, generator))
 
     def draw_levels(
         self, x0: torch.Tensor, step: int, total_steps: int, generator: torch.Generator | None
-    ) -> dict[str, torch.Tensor]:
-        """``sigma`` and ``next_sigma`` of a :class:`Draw`; default: neighbours on the grid."""
+    ) -> dict[str, Any]:
+        """What a draw holds beside its noise; default: neighbours on the grid."""
         grid = self.grid(step, total_steps, x0.device)
         indices = self.draw_intervals(grid, len(x0), generator)
         return dict(sigma=grid[indices], next_sigma=grid[indices + 1])
@@ -207,16 +209,29 @@ class Objective(WithFrozen, Ranged, ABC):
         Returns:
             (N,) weighted losses.
         """
+        reference = self._checked_reference(online, target, teacher, x0, draw, labels, **conditions)
+        denoised = online(draw.at(draw.sigma, x0), draw.sigma, labels, **conditions)
+        weights = self.weighting(draw.sigma, draw.next_sigma, self.sigma_data)
+        return self.distance(denoised, reference) * weights
+
+    def _checked_reference(
+        self,
+        online: Denoiser,
+        target: Denoiser | None,
+        teacher: Denoiser | None,
+        x0: torch.Tensor,
+        draw: Draw,
+        labels: torch.Tensor | None,
+        **conditions: torch.Tensor,
+    ) -> torch.Tensor:
+        """The reference, of the roles that this objective has."""
         check_roles(self, target, teacher)
         with torch.inference_mode():
             reference = self.reference(
                 online if target is None else target, teacher, x0, draw, labels, **conditions
             )
         # What was made in inference mode cannot be kept for the backward pass; a copy can.
-        reference = reference.clone()
-        denoised = online(draw.at(draw.sigma, x0), draw.sigma, labels, **conditions)
-        weights = self.weighting(draw.sigma, draw.next_sigma, self.sigma_data)
-        return self.distance(denoised, reference) * weights
+        return reference.clone()
 
     @abstractmethod
     def reference(

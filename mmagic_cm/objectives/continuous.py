@@ -72,6 +72,8 @@ class ContinuousConsistencyTraining(Objective):
             and counted as 0.
     """
 
+    draw_type = TangentDraw
+
     def __init__(
         self,
         p_mean: float = -1.0,
@@ -109,13 +111,8 @@ class ContinuousConsistencyTraining(Objective):
     def draw_levels(self, x0, step, total_steps, generator):
         """See :class:`Objective`; the lower level is the limit, where both are the same."""
         sigma = lognormal_sigmas(len(x0), self.p_mean, self.p_std, generator, x0.device)
-        return dict(sigma=sigma, next_sigma=sigma)
-
-    def draw(self, x0, step, total_steps, generator=None) -> TangentDraw:
-        """See :class:`Objective`."""
-        draw = super().draw(x0, step, total_steps, generator)
         warmup = step / self.warmup_steps if step < self.warmup_steps else 1.0
-        return TangentDraw(**vars(draw), warmup=warmup)
+        return dict(sigma=sigma, next_sigma=sigma, warmup=warmup)
 
     def reference(self, target, teacher, x0, draw, labels, **conditions):
         """The images to which the trajectory points, and to which the warm-up compares."""

@@ -5,7 +5,7 @@ import torch
 from ..diffusion.schedules import NoiseRange, check_levels
 from ..diffusion.solvers import dpm_solver_pp, per_sample
 from ..registry import MODELS
-from .base import Denoiser, Draw, Objective, Spec, check_roles
+from .base import Denoiser, Draw, Objective, Spec
 
 
 @MODELS.register_module()
@@ -73,11 +73,7 @@ class ConsistencyMidTraining(Objective):
         **conditions: torch.Tensor,
     ) -> torch.Tensor:
         """See :class:`Objective`; the loss of an image is the mean over its points."""
-        check_roles(self, target, teacher)
-        with torch.inference_mode():
-            points = self.reference(online, teacher, x0, draw, labels, **conditions)
-        # What was made in inference mode cannot be kept for the backward pass; a copy can.
-        points = points.clone()
+        points = self._checked_reference(online, target, teacher, x0, draw, labels, **conditions)
         labels = None if labels is None else self._for_points(labels)
         conditions = {name: self._for_points(values) for name, values in conditions.items()}
         levels = torch.cat([per_sample(level, x0) for level in self.levels])

@@ -50,6 +50,7 @@ class TruncatedConsistencyTraining(EasyConsistencyTuning):
 
     needs_teacher = True
     teacher_dropout = True
+    draw_type = TruncatedDraw
 
     def __init__(
         self,
@@ -90,14 +91,14 @@ class TruncatedConsistencyTraining(EasyConsistencyTuning):
         sigmas = truncated_student_quantiles(shares, self.df, self.p_mean, self.p_std, low, high)
         return sigmas.float().clamp(low, high)
 
-    def draw(self, x0, step, total_steps, generator=None):
+    def draw_levels(self, x0, step, total_steps, generator):
         """See :class:`Objective`."""
-        draw = super().draw(x0, step, total_steps, generator)
+        sigma = self.draw_sigmas(len(x0), generator, x0.device)
         order = torch.randperm(len(x0), generator=generator, device=x0.device)
         marked = order < int(self.boundary_share * len(x0))
-        sigma = draw.sigma.masked_fill(marked, self.boundary + 1e-8)
+        sigma = sigma.masked_fill(marked, self.boundary + 1e-8)
         next_sigma = self.next_level(sigma, step, total_steps)
-        return TruncatedDraw(draw.noise, sigma, next_sigma, boundary=marked)
+        return dict(sigma=sigma, next_sigma=next_sigma, boundary=marked)
 
     def reference(self, target, teacher, x0, draw, labels, **conditions):
         """D(x_r, r): the student's where r is at least the boundary, else the teacher's."""

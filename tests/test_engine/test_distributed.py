@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mmagic_cm.diffusion.noise import seeded_globals
 from mmagic_cm.errors import Stopped
 from mmagic_cm.models import DataPreprocessor, consistency_model
 from mmagic_cm.models.consistency_model import TrainingProgress
-from mmagic_cm.objectives import Draw, Objective
+from mmagic_cm.objectives import Objective
 
 BATCH, STEPS = 8, 6
 
@@ -43,7 +44,8 @@ def share_draws(monkeypatch, rows: Callable[[int], slice]) -> None:
         drawn = draw(self, whole, step, total_steps, generator)
         calls.append(step)
         kept = rows(len(calls) - 1)
-        return Draw(drawn.noise[kept], drawn.sigma[kept], drawn.next_sigma[kept])
+        rows_of = {key: getattr(drawn, key)[kept] for key in ('noise', 'sigma', 'next_sigma')}
+        return replace(drawn, **rows_of)
 
     monkeypatch.setattr(Objective, 'draw', cut)
 
