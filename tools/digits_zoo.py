@@ -21,7 +21,6 @@ from mmagic_cm.cli import Parser, parse_count, parse_integers
 from mmagic_cm.errors import InputError, closest, run_cli
 
 if TYPE_CHECKING:
-    import numpy as np
     from mmengine.config import Config
 
     from mmagic_cm.metrics import DigitsJudge
@@ -227,6 +226,7 @@ def judge_samples(
     from mmagic_cm.apis import generate, init_model
     from mmagic_cm.datasets.digits import load_split
     from mmagic_cm.metrics import frechet_distance
+    from mmagic_cm.metrics.digits import pixels
 
     model = init_model(config, checkpoint)
     labels = np.repeat(np.arange(10), PER_CLASS)
@@ -236,12 +236,8 @@ def judge_samples(
     if known is None:
         figures['accuracy'] = None
     kept, _ = load_split('test')
-    figures['frechet_distance_to_kept'] = frechet_distance(_pixels(images), _pixels(kept))
+    figures['frechet_distance_to_kept'] = frechet_distance(pixels(images), pixels(kept))
     return dict(num_evaluations=model.sampler_for(sampler).num_evaluations, **figures)
-
-
-def _pixels(images: 'np.ndarray') -> 'np.ndarray':
-    return images.reshape(len(images), -1) / 127.5 - 1
 
 
 def main() -> None:

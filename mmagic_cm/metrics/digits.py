@@ -40,7 +40,7 @@ class DigitsJudge:
 
     def __init__(self) -> None:
         images, labels = load_split('train')
-        self._training = _pixels(images)
+        self._training = pixels(images)
         self._classifier = SVC(gamma=0.001).fit(_grey_levels(images), labels)
         self._neighbours = NearestNeighbors(n_neighbors=1).fit(self._training)
         test_images, test_labels = load_split('test')
@@ -51,15 +51,16 @@ class DigitsJudge:
         """Judge uint8 (N, 8, 8, 1) images that are meant to show ``labels`` (N,)."""
         return Verdict(
             accuracy=float(np.mean(self._classifier.predict(_grey_levels(images)) == labels)),
-            frechet_distance=frechet_distance(_pixels(images), self._training),
+            frechet_distance=frechet_distance(pixels(images), self._training),
             near_copies=float(np.mean(self._nearest(images) < self._copy_distance)),
         )
 
     def _nearest(self, images: np.ndarray) -> np.ndarray:
-        return self._neighbours.kneighbors(_pixels(images))[0][:, 0]
+        return self._neighbours.kneighbors(pixels(images))[0][:, 0]
 
 
-def _pixels(images: np.ndarray) -> np.ndarray:
+def pixels(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, 8, 8, 1) -> (N, 64) in [-1, 1], the space of the distances."""
     return images.reshape(len(images), -1) / 127.5 - 1
 
 

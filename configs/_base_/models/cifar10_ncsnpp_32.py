@@ -1,18 +1,10 @@
+_base_ = './cifar10_ddpmpp_32.py'
 # NCSN++ (arXiv:2011.13456) as the paper's JAX code has it on CIFAR-10, unconditional: 56 million
-# parameters.
+# parameters. DDPM++ with another embedding, encoder and filter.
 model = dict(
-    type='ConsistencyModel',
-    _scope_='mmagic_cm',
     denoiser=dict(
-        type='KarrasDenoiser',
         parameterization='consistency',
         network=dict(
-            type='SongUNet',
-            image_size=32,
-            model_channels=128,
-            channel_mult=(2, 2, 2),
-            num_res_blocks=4,
-            attention_resolutions=(16,),
             dropout=0.0,
             channel_mult_noise=2,
             embedding='fourier',
@@ -20,5 +12,4 @@ model = dict(
             resample_filter=(1, 3, 3, 1),
         ),
     ),
-    sampler=dict(type='OnestepSampler'),
 )
